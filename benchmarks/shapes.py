@@ -1,0 +1,187 @@
+"""Guards of the true Llama Guard 3 shape with random weights, for tests and benchmarks.
+
+The tokenizer is the real Llama 3 one (from the `llama-models` package on PyPI), the chat template is
+Llama-Guard-3-8B's, the code path is the real one; only the weights are random. Random weights spread
+probability over 128,256 words so thinly that any position would pass a test, so the head's rows of the
+verdict and code tokens are scaled until scores span 0.01 to 0.99 (`answering_model`).
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import TikTokenConverter
+
+TEMPLATE = (Path(__file__).parent / "llama_guard_3_8b.jinja").read_text(encoding="utf-8")
+
+_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+SHAPES: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "heads": 4, "kv_heads": 2},
+    "cpu": {"hidden_size": 512, "intermediate_size": 1792, "num_hidden_layers": 8, "heads": 8, "kv_heads": 2},
+    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "heads": 32, "kv_heads": 8},
+    "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "heads": 32, "kv_heads": 8},
+}
+"""Layers and widths: Llama-Guard-3-8B and -1B as they are, and two that a CPU runs."""
+
+
+def _special_tokens() -> list[str]:
+    """Return the 256 special tokens of Llama 3.1, in the order of their ids."""
+    first = [
+        "begin_of_text",
+        "end_of_text",
+        "reserved_special_token_0",
+        "reserved_special_token_1",
+        "finetune_right_pad_id",
+        "reserved_special_token_2",
+        "start_header_id",
+        "end_header_id",
+        "eom_id",
+        "eot_id",
+        "python_tag",
+    ]
+    names = [*first, *(f"reserved_special_token_{i}" for i in range(3, 3 + 256 - len(first)))]
+    return [f"<|{name}|>" for name in names]
+
+
+@cache
+def _backend() -> str:
+    ranks = importlib.resources.files("llama_models") / "llama3" / "tokenizer.model"
+    with importlib.resources.as_file(ranks) as path:
+        converter = TikTokenConverter(str(path), pattern=_PATTERN, extra_special_tokens=_special_tokens())
+        backend: Tokenizer = converter.converted()
+    return str(backend.to_str())
+
+
+def llama3_tokenizer(*, split_digits: bool = False) -> PreTrainedTokenizerFast:
+    """Return the real Llama 3 tokenizer with Llama-Guard-3-8B's chat template.
+
+    Parameters
+    ----------
+    split_digits
+        Make every digit a token of its own, as many small models' tokenizers do: codes are then a trie.
+    """
+    backend = Tokenizer.from_str(_backend())
+    if split_digits:
+        pre = backend.pre_tokenizer
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<|begin_of_text|>",
+        eos_token="<|eot_id|>",
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def random_model(shape: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+    """Return a random-weight Llama of one of `SHAPES`, with the Llama 3 vocabulary, in eval mode."""
+    sizes = dict(SHAPES[shape])
+    heads, kv_heads = sizes.pop("heads"), sizes.pop("kv_heads")
+    config = LlamaConfig(
+        **sizes,
+        vocab_size=128_256,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=131_072 if shape == "8b" else 8_192,
+        rope_parameters={"rope_theta": 500_000.0, "rope_type": "default"},
+        bos_token_id=128_000,
+        eos_token_id=128_009,
+        tie_word_embeddings=False,
+        dtype=dtype,
+    )
+    torch.manual_seed(seed)
+    with torch.device(device):
+        previous = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            model = LlamaForCausalLM(config)
+        finally:
+            torch.set_default_dtype(previous)
+    return model.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def answering_model(tokenizer: Any, shape: str = "tiny", *, seed: int = 0) -> Any:
+    """Return a random model whose answers mean something: scores span 0.01 to 0.99, codes differ.
+
+    The head's rows of the verdict and code tokens are fitted (least squares) so that at their positions
+    they hold most of the probability and vary with the content.
+    """
+    model = random_model(shape, seed=seed)
+    for name, weight in model.named_parameters():
+        if "proj" in name:
+            weight.mul_(3.0)  # fresh initial weights leave the residual stream nearly untouched
+    vocabulary = tokenizer.get_vocab()
+    splits = len(tokenizer.tokenize("14")) == 2
+    verdict = _states(model, tokenizer, "\n\n")
+    code = _states(model, tokenizer, "\n\nunsafe\nS")
+    digit = _states(model, tokenizer, "\n\nunsafe\nS1")
+    wanted: dict[str, list[tuple[int, float, float]]] = {"safe": [(0, 5.0, 2.0)], "unsafe": [(0, 5.0, 2.0)]}
+    for i in range(1, 10 if splits else 15):
+        wanted.setdefault(str(i), []).append((1, 3.0, 1.5))
+    for i in range(5 if splits else 0):
+        wanted.setdefault(str(i), []).append((2, -1.5, 1.0))
+    for i, (text, targets) in enumerate(wanted.items()):
+        _fit_row(model, vocabulary[text], [verdict, code, digit], targets, direction=i)
+    return model
+
+
+_CONTENTS = [
+    "Hello",
+    "How do I bake bread?",
+    "I hate everyone",
+    "kill",
+    "A long story. " * 20,
+    "1 2 3",
+    "日本",
+    "🙂 ok",
+] + [
+    f"{word} number {i}" for i, word in enumerate(["apple", "bomb", "river", "knife", "song", "poem", "gun", "tea"] * 3)
+]
+
+
+def _states(model: Any, tokenizer: Any, answer: str) -> torch.Tensor:
+    """Return the final hidden states (n_contents, hidden) after each prompt + `answer`."""
+    rows = []
+    for content in _CONTENTS:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False) + answer
+        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        rows.append(model.model(input_ids=ids.to(model.device)).last_hidden_state[0, -1].float())
+    return torch.stack(rows)
+
+
+def _fit_row(
+    model: Any, token: int, groups: list[torch.Tensor], targets: list[tuple[int, float, float]], *, direction: int
+) -> None:
+    """Set the head's row of `token`: at each (group, lift, spread) its logit stands `lift` above the log-sum
+    of all others on average and varies by `spread` between contents; at the other groups it stays low.
+    """
+    weight = model.lm_head.weight
+    goals = [torch.zeros(len(states), device=states.device) for states in groups]
+    for group, lift, spread in targets:
+        states = groups[group]
+        centred = states - states.mean(0)
+        along = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[direction % 7]
+        rest = (states.mean(0) @ weight.float().T).logsumexp(-1).clamp(max=13.0)
+        goals[group] = rest + lift + (-1) ** direction * spread * along / along.std()
+    design, goal = torch.cat(groups), torch.cat(goals)
+    ridge = 1e-3 * design.square().mean() * torch.eye(design.shape[1], device=design.device)
+    weight[token] = torch.linalg.solve(design.T @ design + ridge, design.T @ goal).to(weight.dtype)
+
+
+def save_guard(directory: Path, model: Any, tokenizer: Any) -> Path:
+    """Write a guard to a folder as transformers does (safetensors), for loading by path."""
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory

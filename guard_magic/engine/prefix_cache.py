@@ -1,0 +1,78 @@
+"""Keys and values of the prompt prefix that many rows share, computed once and never copied per row.
+
+A `FrozenLayer` answers each attention layer with the prefix, expanded over the batch, ahead of the new keys
+and values, and stores nothing. It cannot drive generation.
+
+The prefix is computed with a plain ``DynamicCache()``: one made with ``config=`` keeps only window-1 tokens
+of sliding layers, and freezing those is silently wrong.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+__all__ = ["FrozenLayer", "PrefixCache"]
+
+
+class FrozenLayer(DynamicLayer):
+    """One layer's prefix: keys and values of shape (1, n_kv_heads, n_prefix, head_dim)."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return prefix + new states, (n_rows, n_kv_heads, n_prefix + n_new, head_dim); keep nothing."""
+        rows = key_states.shape[0]
+        keys = torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2)
+        values = torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2)
+        return keys, values
+
+
+class PrefixCache:
+    """The last few prefixes of one model, by token ids.
+
+    Parameters
+    ----------
+    model
+        A transformers causal language model.
+    capacity
+        How many prefixes are kept; each costs n_prefix x the model's bytes a token.
+    """
+
+    def __init__(self, model: Any, capacity: int = 4) -> None:
+        self._model = model
+        self._capacity = capacity
+        self._frozen: OrderedDict[tuple[int, ...], Cache] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._frozen)
+
+    def get(self, prefix: tuple[int, ...]) -> Cache | None:
+        """Return the frozen cache of these token ids, computing it where it is new; None for no tokens."""
+        if not prefix:
+            return None
+        found = self._frozen.get(prefix)
+        if found is None:
+            found = self._frozen[prefix] = self._prefill(prefix)
+        self._frozen.move_to_end(prefix)
+        while len(self._frozen) > self._capacity:
+            self._frozen.popitem(last=False)
+        return found
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._frozen.clear()
+
+    def _prefill(self, prefix: tuple[int, ...]) -> Cache:
+        cache = DynamicCache()
+        ids = torch.tensor([prefix], device=self._model.device)
+        self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return Cache(layers=[FrozenLayer(layer.keys, layer.values) for layer in cache.layers])

@@ -1,0 +1,310 @@
+"""A prompt plan: conversation -> token ids up to the verdict position, for one tokenizer and policy.
+
+The plan is exact and safe at once. *Exact*: for ordinary contents its ids equal plain tokenization of the
+rendered prompt. *Safe*: control tokens come from the template alone, whatever the contents say; each row is
+checked, and a row that fails its check goes the slower native way or is refused. Nothing is guessed.
+
+What is covered: templates rendered from roles and string contents. What is not: templates that read typed
+content parts, tools or documents.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from guard_magic.conversation import Conversation, Role
+from guard_magic.errors import ConversationError, ProtocolError
+from guard_magic.policy import Policy
+from guard_magic.protocols.chain import AnswerChain, common_prefix, discover_chain
+from guard_magic.protocols.skeleton import Segment, Skeleton, build_skeleton, split_segments
+from guard_magic.protocols.text_only import control_tokens, text_only_copy
+
+__all__ = ["PROBES", "Prompt", "PromptPlan", "Structure"]
+
+PROBES = (
+    "Hello there",
+    "7",
+    "é",
+    '"Quoted," she said.',
+    "...and then?!",
+    "日本語のテキスト",
+    "🙂",
+    "user@example.com",
+    "x\n\ny",
+    "(a) 1.5% of $20",
+    "def f(x):\n    return x",
+    "مرحبا",
+)
+"""Contents that begin and end in every way a pre-tokenizer treats differently; no control tokens."""
+
+_MAX_LAYOUTS = 256
+"""Sequences of roles whose layout is kept; a layout costs one render of the template (about 5 ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Structural text of a family's prompt that contents must not be able to forge.
+
+    Attributes
+    ----------
+    pattern
+        What to look for in contents.
+    replace
+        The harmless form of a match.
+    """
+
+    pattern: re.Pattern[str]
+    replace: Callable[[re.Match[str]], str]
+
+    def neutralise(self, text: str) -> tuple[str, int]:
+        """Return `text` without structural text, and how many pieces were rewritten."""
+        return self.pattern.subn(self.replace, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids of one conversation up to the verdict position.
+
+    Attributes
+    ----------
+    ids
+        All ids, the forced whitespace included: the next token is the verdict.
+    n_prefix
+        How many leading ids are the same for every conversation of this plan and assessed role.
+    n_neutralised
+        Pieces of structural text in the contents that were rewritten.
+    """
+
+    ids: tuple[int, ...]
+    n_prefix: int
+    n_neutralised: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What is fixed for one sequence of roles."""
+
+    own: Skeleton
+    asked: Skeleton
+    segments: tuple[Segment, ...]
+    head: tuple[int, ...]
+    control: tuple[int, ...]
+
+
+@dataclass
+class PromptPlan:
+    """How one tokenizer asks about one policy.
+
+    Parameters
+    ----------
+    tokenizer
+        A transformers fast tokenizer with a chat template; never changed.
+    policy
+        The hazards asked about; their codes are read.
+    edit
+        Rewrites the template's own text (its policy block) before it is tokenized; by default nothing.
+    structure
+        Structural text to neutralise in contents.
+    lead
+        The whitespace that the guard writes before its verdict.
+    """
+
+    tokenizer: Any
+    policy: Policy
+    structure: Structure
+    edit: Callable[[str], str] = str
+    lead: str = "\n\n"
+    _layouts: OrderedDict[tuple[Role, ...], _Layout] = field(default_factory=OrderedDict, init=False, repr=False)
+
+    @cached_property
+    def control(self) -> dict[str, int]:
+        """Text -> id of the tokens that only the template may write."""
+        return control_tokens(self.tokenizer, str(self.tokenizer.chat_template))
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """The ids of `control`."""
+        return frozenset(self.control.values())
+
+    @cached_property
+    def text_tokenizer(self) -> Tokenizer:
+        """The private copy that reads every text as text."""
+        return text_only_copy(self.tokenizer, self.control)
+
+    @cached_property
+    def chain(self) -> AnswerChain:
+        """The forced chain after the verdict position, discovered on real prompts and equal for all of them."""
+        chains = [self._discover(("user",), [probe]) for probe in PROBES[:3]]
+        chains.append(self._discover(("user", "assistant"), list(PROBES[:2])))
+        if any(chain != chains[0] for chain in chains):
+            raise ProtocolError("the verdict tokens depend on what the conversation says", hint="Not supported.")
+        return chains[0]
+
+    @cached_property
+    def strips(self) -> bool:
+        """Whether the template strips whitespace around contents."""
+        padded = self._render([{"role": "user", "content": "  zqstripped \n"}])
+        return padded == self._layout(("user",)).own.fill(["zqstripped"])
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether tokenizing stretch by stretch equals plain tokenization on neutral contents.
+
+        Where it does not (tokenizers that mark only the first word, or whose control tokens swallow spaces),
+        every row goes the native way.
+        """
+        pairs = [(probe, PROBES[-1 - i]) for i, probe in enumerate(PROBES)]
+        singles = all(self._stretches(self._layout(("user",)), [p]) == self._plain(("user",), [p]) for p in PROBES)
+        roles: tuple[Role, ...] = ("user", "assistant")
+        return singles and all(self._stretches(self._layout(roles), pair) == self._plain(roles, pair) for pair in pairs)
+
+    def render(self, conversation: Conversation) -> str:
+        """Return the exact text of the prompt, up to the verdict position.
+
+        Control tokens in the contents stand in this text as characters; only in `prompt` are they harmless.
+        """
+        contents, _ = self._contents(conversation)
+        return self._layout(conversation.roles).asked.fill(contents) + self.lead
+
+    def prompt(self, conversation: Conversation) -> Prompt:
+        """Return the token ids of a conversation up to the verdict position.
+
+        Raises
+        ------
+        ConversationError
+            Where the contents cannot be asked about safely and exactly.
+        """
+        layout = self._layout(conversation.roles)
+        contents, count = self._contents(conversation)
+        if self.is_exact and layout.own.fill(contents) == self._render(_messages(conversation.roles, contents)):
+            ids = self._stretches(layout, contents)
+            self._check_control(ids, layout)
+            return Prompt(ids, len(layout.head), count)
+        ids = self._native(layout, contents)
+        self._check_control(ids, layout)
+        return Prompt(ids, common_prefix([layout.head, ids]), count)
+
+    def _contents(self, conversation: Conversation) -> tuple[list[str], int]:
+        pairs = [self.structure.neutralise(message.content) for message in conversation.messages]
+        return [text.strip() if self.strips else text for text, _ in pairs], sum(n for _, n in pairs)
+
+    def _check_control(self, ids: Sequence[int], layout: _Layout) -> None:
+        if tuple(i for i in ids if i in self.control_ids) != layout.control:
+            raise ConversationError(
+                "the text would write the guard's own control tokens into the prompt",
+                hint="Remove the control tokens from the text; the row is not scored.",
+            )
+
+    def _layout(self, roles: tuple[Role, ...]) -> _Layout:
+        found = self._layouts.get(roles)
+        if found is None:
+            found = self._layouts[roles] = self._build_layout(roles)
+            if len(self._layouts) > _MAX_LAYOUTS:
+                self._layouts.popitem(last=False)
+        return found
+
+    def _build_layout(self, roles: tuple[Role, ...]) -> _Layout:
+        own = build_skeleton(self._render, roles)
+        asked = Skeleton(roles, (self.edit(own.pieces[0]), *own.pieces[1:]))
+        tail = f"{asked.pieces[-1]}{self.lead}safe"
+        segments = split_segments((*asked.pieces[:-1], tail), self.control)
+        whole = _Layout(own, asked, segments, (), ())
+        control = tuple(i for i in self._stretches(whole, ["x"] * len(roles)) if i in self.control_ids)
+        head, rest = self._split_head(segments)
+        return _Layout(own, asked, rest, head, control)
+
+    def _split_head(self, segments: tuple[Segment, ...]) -> tuple[tuple[int, ...], tuple[Segment, ...]]:
+        """Split off the leading tokens that no content can change.
+
+        The cut lies inside the template's own text, one token before the first that differs between probes,
+        and is used only where both sides tokenized apart give what they give together.
+        """
+        at = next(i for i, segment in enumerate(segments) if segment.has_slots)
+        opening = segments[at].parts[0]
+        fixed = self._bos + self._ids(segments[:at], [])
+        if not isinstance(opening, str):
+            return fixed, segments[at:]
+        encodings = [self.text_tokenizer.encode(opening + probe, add_special_tokens=False) for probe in PROBES]
+        shared = common_prefix([encoding.ids for encoding in encodings]) - 1
+        cut = encodings[0].offsets[shared][0] if shared > 0 else 0
+        left, right = opening[:cut], opening[cut:]
+        head = self._encode(left)
+        if not all((*head, *self._encode(right + p)) == self._encode(opening + p) for p in PROBES):
+            return fixed, segments[at:]
+        rest = Segment(None, (right, *segments[at].parts[1:]))
+        return fixed + head, (rest, *segments[at + 1 :])
+
+    @cached_property
+    def _bos(self) -> tuple[int, ...]:
+        """Ids that plain tokenization puts first: none where the template writes its own."""
+        if self._writes_bos:
+            return ()
+        with_added = list(self.tokenizer("a")["input_ids"])
+        plain = list(self.tokenizer("a", add_special_tokens=False)["input_ids"])
+        return tuple(with_added[: len(with_added) - len(plain)]) if with_added[-1:] == plain[-1:] else ()
+
+    @cached_property
+    def _writes_bos(self) -> bool:
+        bos = self.tokenizer.bos_token
+        return bos is None or bos in self._render([{"role": "user", "content": "x"}])
+
+    def _stretches(self, layout: _Layout, contents: Sequence[str]) -> tuple[int, ...]:
+        """Tokenize stretch by stretch, up to the verdict position (the last token written is ``safe``)."""
+        return (*(layout.head or self._bos), *self._ids(layout.segments, contents))[:-1]
+
+    def _ids(self, segments: Sequence[Segment], contents: Sequence[str]) -> tuple[int, ...]:
+        ids: list[int] = []
+        for segment in segments:
+            if segment.token_id is None:
+                ids += self._encode(segment.text(contents))
+            else:
+                ids.append(segment.token_id)
+        return tuple(ids)
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.text_tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _plain(self, roles: tuple[Role, ...], contents: Sequence[str], answer: str = "safe") -> tuple[int, ...]:
+        """Tokenize the whole prompt the ordinary way; for contents without control tokens only."""
+        text = f"{self._layout(roles).asked.fill(contents)}{self.lead}{answer}"
+        ids = tuple(self.tokenizer(text, add_special_tokens=not self._writes_bos)["input_ids"])
+        return ids[:-1] if answer == "safe" else ids
+
+    def _native(self, layout: _Layout, contents: Sequence[str]) -> tuple[int, ...]:
+        """Tokenize by transformers' own sanitizing render; slower, and only for the template's own policy."""
+        template = self.tokenizer.apply_chat_template
+        if layout.asked != layout.own or "sanitize_control_tokens" not in inspect.signature(template).parameters:
+            raise ConversationError(
+                "the guard's template changes this text, so it cannot be asked about exactly",
+                hint="Shorten or simplify the text; transformers 5.20 or newer can render more of such rows.",
+            )
+        messages = _messages(layout.own.roles, contents)
+        ids = template(messages, tokenize=True, return_dict=False, sanitize_control_tokens=True)
+        lead = self._plain(layout.own.roles, ["x"] * len(contents))
+        bare = self.tokenizer(layout.own.fill(["x"] * len(contents)), add_special_tokens=not self._writes_bos)
+        n_bare = len(bare["input_ids"])
+        if tuple(bare["input_ids"]) != lead[:n_bare]:
+            raise ConversationError("the guard's template and tokenizer merge the prompt's end", hint="Not supported.")
+        return (*self._bos, *ids, *lead[n_bare:])
+
+    def _discover(self, roles: tuple[Role, ...], contents: list[str]) -> AnswerChain:
+        def tokenize(answer: str) -> tuple[int, ...]:
+            text = self._layout(roles).asked.fill(contents) + answer
+            return tuple(self.tokenizer(text, add_special_tokens=not self._writes_bos)["input_ids"])
+
+        return discover_chain(tokenize, self.policy.codes, self.lead)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+
+
+def _messages(roles: Sequence[Role], contents: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]

@@ -1,0 +1,123 @@
+"""The skeleton of a prompt: the template's own text, with slots where messages go.
+
+The chat template is rendered once per sequence of roles, with an alphanumeric sentinel for each message.
+Each sentinel must come out exactly once; what lies between them is the template's own. A conversation's
+prompt is then the skeleton with its contents in the slots: control tokens come from the skeleton alone.
+
+A `Segment` is either one control token or a stretch of text with slots; a stretch is tokenized whole, so
+that ordinary contents give exactly the tokens that plain tokenization of the whole prompt gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from guard_magic.conversation import Role
+from guard_magic.errors import ProtocolError
+
+__all__ = ["Segment", "Skeleton", "build_skeleton", "split_segments"]
+
+RenderMessages = Callable[[list[dict[str, str]]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """The template's own text around the messages of one sequence of roles.
+
+    Attributes
+    ----------
+    roles
+        The roles it was rendered for.
+    pieces
+        ``len(roles) + 1`` texts: before, between and after the messages.
+    """
+
+    roles: tuple[Role, ...]
+    pieces: tuple[str, ...]
+
+    def fill(self, contents: Sequence[str]) -> str:
+        """Return the prompt's text with `contents` (one a role) in the slots."""
+        parts = [self.pieces[0]]
+        for content, piece in zip(contents, self.pieces[1:], strict=True):
+            parts += (content, piece)
+        return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A control token (`token_id`), or text in which slots are integers (`parts`)."""
+
+    token_id: int | None
+    parts: tuple[str | int, ...] = ()
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether any message goes here."""
+        return any(isinstance(part, int) for part in self.parts)
+
+    def text(self, contents: Sequence[str]) -> str:
+        """Return the stretch with the contents in its slots."""
+        return "".join(part if isinstance(part, str) else contents[part] for part in self.parts)
+
+
+def build_skeleton(render: RenderMessages, roles: Sequence[Role]) -> Skeleton:
+    """Render the template for `roles` and cut it at the sentinels.
+
+    Parameters
+    ----------
+    render
+        Messages -> the template's text.
+    roles
+        Role of each message, in order.
+
+    Raises
+    ------
+    ProtocolError
+        Where the template refuses these roles, or does not render each message exactly once, in order: a
+        guard that does not see a message would answer "safe" for it.
+    """
+    sentinels = [f"zq{i:05d}sentinel" for i in range(len(roles))]
+    messages = [{"role": role, "content": text} for role, text in zip(roles, sentinels, strict=True)]
+    text = render(messages)
+    counts = [text.count(sentinel) for sentinel in sentinels]
+    if counts != [1] * len(sentinels):
+        raise ProtocolError(
+            f"the chat template renders {roles[-1]} messages {counts[-1]} times (all: {counts}), not exactly once",
+            hint="Its prompt would not hold what is to be assessed. Typed or list contents are not supported here yet.",
+        )
+    starts = [text.index(sentinel) for sentinel in sentinels]
+    if starts != sorted(starts):
+        raise ProtocolError("the chat template changes the order of the messages", hint="It cannot be used.")
+    bounds = [(0, 0), *((s, s + len(t)) for s, t in zip(starts, sentinels, strict=True)), (len(text), len(text))]
+    return Skeleton(tuple(roles), tuple(text[left[1] : right[0]] for left, right in pairwise(bounds)))
+
+
+def split_segments(pieces: Sequence[str], control: dict[str, int]) -> tuple[Segment, ...]:
+    """Split a skeleton's pieces at its control tokens.
+
+    Parameters
+    ----------
+    pieces
+        Texts before, between and after the slots.
+    control
+        Text -> id of the control tokens.
+    """
+    names = sorted(control, key=len, reverse=True)
+    pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+    segments: list[Segment] = []
+    stretch: list[str | int] = []
+    for slot, piece in enumerate(pieces):
+        if slot:
+            stretch.append(slot - 1)
+        for i, text in enumerate(pattern.split(piece) if pattern else [piece]):
+            if i % 2 == 0:
+                stretch += [text] if text else []
+                continue
+            if stretch:
+                segments.append(Segment(None, tuple(stretch)))
+            stretch = []
+            segments.append(Segment(control[text]))
+    return (*segments, Segment(None, tuple(stretch))) if stretch else tuple(segments)

@@ -1,0 +1,311 @@
+"""Readings and verdicts: what a guard answered, and what that means at a threshold.
+
+A `Reading` is what one prompt gave, in logarithms and without a threshold: this is what is cached. A
+`Verdict` judges a reading at a threshold. Both are frozen values; nothing here knows models or tables of
+the user's, only how verdicts become columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+import pandas as pd
+
+from guard_magic.conversation import Conversation, Role
+from guard_magic.errors import ColumnError, GuardError, ScoreError
+from guard_magic.policy import Policy
+
+__all__ = ["COLUMNS", "EXTRAS", "SAFE", "Reading", "Verdict", "Verdicts", "judge", "unscored"]
+
+SAFE = "safe"
+COLUMNS = ("unsafe_score", "category", "guard_error")
+EXTRAS = ("log_odds", "category_scores", "generated_text", "verdict_mass", "n_tokens", "assessed_role", "guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one prompt gave, before any threshold.
+
+    Attributes
+    ----------
+    log_unsafe, log_safe
+        Natural log of the full-vocabulary softmax at the verdict position, for the two verdict tokens.
+    log_codes
+        Natural log of P(the first code written is c | unsafe), in the policy's order. Not normalised: the
+        rest is what the guard would write that is no code.
+    n_tokens
+        Length of the prompt up to the verdict position, in tokens.
+    """
+
+    log_unsafe: float
+    log_safe: float
+    log_codes: tuple[float, ...]
+    n_tokens: int
+
+    @property
+    def verdict_mass(self) -> float:
+        """P(safe) + P(unsafe), in [0, 1]."""
+        return math.exp(self.log_unsafe) + math.exp(self.log_safe)
+
+    @property
+    def log_odds(self) -> float:
+        """Log P(unsafe) - log P(safe), in nats; it does not saturate."""
+        return self.log_unsafe - self.log_safe
+
+    def is_readable(self, min_verdict_mass: float) -> bool:
+        """Say whether the guard answered at all: all numbers there, and enough mass on safe + unsafe."""
+        numbers_there = not any(math.isnan(x) for x in (self.log_unsafe, self.log_safe, *self.log_codes))
+        return numbers_there and max(self.log_codes) > -math.inf and self.verdict_mass >= min_verdict_mass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A guard's verdict on one conversation, at one threshold.
+
+    Attributes
+    ----------
+    unsafe_score
+        P(unsafe) at the verdict position, in [0, 1], over the whole vocabulary; None where not scored.
+    category
+        ``"safe"`` below the threshold, else the most probable hazard's code; None where not scored.
+    flagged
+        ``unsafe_score >= threshold``; None where not scored.
+    category_scores
+        Code -> `unsafe_score` x P(the first code written is c | unsafe), in the policy's order; they sum to
+        `unsafe_score`. It is the first hazard, not multi-label. Empty where not scored.
+    log_odds
+        log P(unsafe) - log P(safe), in nats; None where not scored.
+    verdict_mass
+        P(safe) + P(unsafe); None where the guard was not asked.
+    generated_text
+        What the guard writes; None unless asked for.
+    assessed_role
+        Role of the message that was assessed; None where the conversation could not be read.
+    n_tokens
+        Prompt length up to the verdict position, in tokens; None where there was no prompt.
+    guard
+        ``name@revision`` of the guard that answered.
+    error
+        Why the row was not scored; None where it was.
+    conversation, policy
+        What was read and what was asked, for display; not part of equality, None in large tables.
+    """
+
+    unsafe_score: float | None
+    category: str | None
+    flagged: bool | None
+    threshold: float
+    category_scores: Mapping[str, float] = field(default_factory=dict)
+    log_odds: float | None = None
+    verdict_mass: float | None = None
+    generated_text: str | None = None
+    assessed_role: Role | None = None
+    n_tokens: int | None = None
+    guard: str
+    error: str | None = None
+    conversation: Conversation | None = field(default=None, repr=False, compare=False)
+    policy: Policy | None = field(default=None, repr=False, compare=False)
+
+    def __bool__(self) -> bool:
+        raise TypeError("a Verdict is neither true nor false: use v.flagged (None where the row was not scored)")
+
+
+def judge(
+    reading: Reading,
+    policy: Policy,
+    *,
+    threshold: float,
+    guard: str,
+    assessed_role: Role,
+    min_verdict_mass: float,
+    generated_text: str | None = None,
+    conversation: Conversation | None = None,
+) -> Verdict:
+    """Turn a reading into a verdict at `threshold`.
+
+    A reading that is not a number, or whose `verdict_mass` is below `min_verdict_mass`, is not scored: the
+    model answered neither ``safe`` nor ``unsafe``, and that never counts as safe.
+    """
+    if not reading.is_readable(min_verdict_mass):
+        return unscored(
+            _unreadable(reading, min_verdict_mass),
+            threshold=threshold,
+            guard=guard,
+            assessed_role=assessed_role,
+            n_tokens=reading.n_tokens,
+            verdict_mass=reading.verdict_mass,
+            conversation=conversation,
+            policy=policy,
+        )
+    score = math.exp(reading.log_unsafe)
+    shares = _shares(reading.log_codes)
+    flagged = score >= threshold
+    scores = {code: score * share for code, share in zip(policy.codes, shares, strict=True)}
+    return Verdict(
+        unsafe_score=score,
+        category=max(scores, key=lambda code: scores[code]) if flagged else SAFE,
+        flagged=flagged,
+        threshold=threshold,
+        category_scores=scores,
+        log_odds=reading.log_odds,
+        verdict_mass=reading.verdict_mass,
+        generated_text=generated_text,
+        assessed_role=assessed_role,
+        n_tokens=reading.n_tokens,
+        guard=guard,
+        conversation=conversation,
+        policy=policy,
+    )
+
+
+def unscored(
+    reason: GuardError | str,
+    *,
+    threshold: float,
+    guard: str,
+    assessed_role: Role | None = None,
+    n_tokens: int | None = None,
+    verdict_mass: float | None = None,
+    conversation: Conversation | None = None,
+    policy: Policy | None = None,
+) -> Verdict:
+    """Return the verdict of a row that could not be scored, with the reason."""
+    return Verdict(
+        unsafe_score=None,
+        category=None,
+        flagged=None,
+        threshold=threshold,
+        verdict_mass=verdict_mass,
+        assessed_role=assessed_role,
+        n_tokens=n_tokens,
+        guard=guard,
+        error=str(reason),
+        conversation=conversation,
+        policy=policy,
+    )
+
+
+class Verdicts(Sequence[Verdict]):
+    """Verdicts in the order of what was scored; the only plural.
+
+    Parameters
+    ----------
+    verdicts
+        The verdicts, in order.
+    policy
+        The policy they were asked under: it fixes the levels of the `category` column.
+    """
+
+    def __init__(self, verdicts: Iterable[Verdict], policy: Policy) -> None:
+        self._verdicts = tuple(verdicts)
+        self.policy = policy
+
+    @overload
+    def __getitem__(self, index: int) -> Verdict: ...
+    @overload
+    def __getitem__(self, index: slice) -> Verdicts: ...
+    def __getitem__(self, index: int | slice) -> Verdict | Verdicts:
+        if isinstance(index, slice):
+            return Verdicts(self._verdicts[index], self.policy)
+        return self._verdicts[index]
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self._verdicts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verdicts) and self._verdicts == other._verdicts
+
+    def __repr__(self) -> str:
+        flagged = sum(1 for v in self if v.flagged)
+        lost = sum(1 for v in self if v.error is not None)
+        return f"<Verdicts: {len(self)} scored by {self[0].guard if self else 'no guard'}, {flagged} flagged, {lost} not scored>"
+
+    def raise_errors(self) -> None:
+        """Raise `ScoreError` if any row was not scored, naming the first and counting the rest."""
+        lost = [(i, v.error) for i, v in enumerate(self) if v.error is not None]
+        if lost:
+            position, reason = lost[0]
+            raise ScoreError(
+                f"{len(lost)} of {len(self)} rows could not be scored; the first is row {position}: {reason}",
+                hint='errors="coerce" keeps going and puts the reason in guard_error.',
+            )
+
+    def to_frame(self, extras: Iterable[str] = (), *, prefix: str = "", index: pd.Index | None = None) -> pd.DataFrame:
+        """Return the verdicts as columns.
+
+        Parameters
+        ----------
+        extras
+            Any of ``"log_odds"``, ``"category_scores"`` (one Float64 column a code: ``score_S1`` …),
+            ``"generated_text"``, ``"verdict_mass"``, ``"n_tokens"``, ``"assessed_role"``, ``"guard"``.
+        prefix
+            Put before every column name.
+        index
+            The frame's index, as long as the verdicts; by default 0, 1, 2 …
+
+        Returns
+        -------
+        DataFrame
+            One row a verdict, in order. ``unsafe_score`` (Float64), ``category`` (unordered categorical:
+            ``safe`` and the policy's codes), ``guard_error`` (string), then the extras. Not scored is NA.
+        """
+        columns: dict[str, object] = {
+            "unsafe_score": _floats([v.unsafe_score for v in self]),
+            "category": pd.Categorical([v.category for v in self], categories=[SAFE, *self.policy.codes]),
+            "guard_error": _strings([v.error for v in self]),
+        }
+        for extra in _checked_extras(extras):
+            columns.update(self._extra(extra))
+        return pd.DataFrame({prefix + name: values for name, values in columns.items()}, index=index)
+
+    def _extra(self, extra: str) -> dict[str, object]:
+        if extra == "category_scores":
+            return {f"score_{code}": _floats([v.category_scores.get(code) for v in self]) for code in self.policy.codes}
+        values = [getattr(v, extra) for v in self]
+        if extra in ("log_odds", "verdict_mass"):
+            return {extra: _floats(values)}
+        if extra == "n_tokens":
+            return {extra: pd.array(values, dtype="Int64")}
+        return {extra: _strings(values)}
+
+
+def _checked_extras(extras: Iterable[str]) -> list[str]:
+    names = [extras] if isinstance(extras, str) else list(dict.fromkeys(extras))
+    unknown = [name for name in names if name not in EXTRAS]
+    if unknown:
+        raise ColumnError(f"no extra column {unknown[0]!r}", hint=f"Extras: {', '.join(EXTRAS)}.")
+    return names
+
+
+def _floats(values: Sequence[float | None]) -> pd.api.extensions.ExtensionArray:
+    mask = np.array([value is None for value in values], dtype=bool)
+    numbers = np.array([0.0 if value is None else value for value in values], dtype=np.float64)
+    return pd.arrays.FloatingArray(numbers, mask)
+
+
+def _strings(values: Sequence[str | None]) -> pd.api.extensions.ExtensionArray:
+    return pd.array([pd.NA if value is None else value for value in values], dtype="string")
+
+
+def _shares(logs: Sequence[float]) -> list[float]:
+    """Normalise log-probabilities to probabilities that sum to 1."""
+    top = max(logs)
+    weights = [math.exp(x - top) for x in logs]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def _unreadable(reading: Reading, min_verdict_mass: float) -> str:
+    if reading.is_readable(0.0):
+        return (
+            f"the guard answered neither safe nor unsafe (verdict mass {reading.verdict_mass:.2g}, "
+            f"at least {min_verdict_mass:g} is needed)"
+        )
+    return "the guard's answer is not a number"
