@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,6 +59,7 @@ ROLE_ALIASES: Mapping[str, Role] = {
 """Role names of common chat logs (OpenAI, ShareGPT, Gemini, Llama) and the role each one is."""
 
 _ROLE_HINT = f"Known roles: {', '.join(sorted(ROLE_ALIASES))}."
+_JSON_HINT = "Mend the JSON, or read it as plain text: --text in a cell, text=… in df.guard.score()."
 _MESSAGE_HINT = 'A message is {"role": "user", "content": "…"} or {"from": "human", "value": "…"}.'
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 _MARKER = re.compile(r"^[ \t]*(user|human|assistant|agent|ai|system|tool)[ \t]*:[ \t]?", re.I | re.M)
@@ -182,11 +183,12 @@ def parse_messages(value: object) -> Conversation:
         value = _load_json(value)
     if isinstance(value, Mapping):
         value = _unwrap(value)
-    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+    items = _listed(value)
+    if items is None:
         raise ConversationError(
             f"expected a list of messages, got {type(value).__name__}: {shorten(value)}", hint=_MESSAGE_HINT
         )
-    return Conversation(tuple(_parse_message(item, i) for i, item in enumerate(value, start=1)))
+    return Conversation(tuple(_parse_message(item, i) for i, item in enumerate(items, start=1)))
 
 
 def parse_transcript(text: str) -> Conversation | None:
@@ -304,11 +306,11 @@ def _alternating(messages: Sequence[Message]) -> tuple[list[Message], int, int]:
 
 def _parse_json_body(text: str) -> list[Conversation]:
     try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
+        whole = _load_json(text)
+    except ConversationError:
+        lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) < 2 or not all(line.lstrip()[0] in "[{" for line in lines):
-            raise _broken_json(text, error) from None
+            raise
         return [parse_messages(line) for line in lines]
     if isinstance(whole, list) and whole and all(isinstance(item, list) for item in whole):
         return [parse_messages(item) for item in whole]
@@ -321,16 +323,12 @@ def _load_json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise _broken_json(text, error) from None
+        seen = f"broken JSON at line {error.lineno}, column {error.colno} ({error.msg})"
     except RecursionError:
-        raise ConversationError(f"the JSON is nested too deeply: {shorten(text)}", hint=_MESSAGE_HINT) from None
-
-
-def _broken_json(text: str, error: json.JSONDecodeError) -> ConversationError:
-    return ConversationError(
-        f"broken JSON at line {error.lineno}, column {error.colno} ({error.msg}): {shorten(text)}",
-        hint="Mend the JSON, or read it as plain text: --text in a cell, text=… in df.guard.score().",
-    )
+        seen = "the JSON is nested too deeply"
+    except ValueError:
+        seen = "the JSON has a number with too many digits"
+    raise ConversationError(f"{seen}: {shorten(text)}", hint=_JSON_HINT)
 
 
 def _unwrap(value: Mapping[Any, Any]) -> object:
@@ -338,6 +336,16 @@ def _unwrap(value: Mapping[Any, Any]) -> object:
         if key in value and "role" not in value and "from" not in value:
             return value[key]
     return [value]
+
+
+def _listed(value: Any) -> list[object] | None:
+    """Return the elements of a list, array or the like; None for text, mappings and what has none."""
+    if isinstance(value, str | bytes | Mapping):
+        return None
+    try:
+        return list(value)
+    except TypeError:
+        return None
 
 
 def _parse_message(item: object, position: int) -> Message:
@@ -370,11 +378,12 @@ def _parse_content(value: object, where: str) -> str:
         return value
     if is_missing(value):
         raise ConversationError(f"the content of {where} is missing ({value!r})", hint=_MESSAGE_HINT)
-    if isinstance(value, Mapping) or not isinstance(value, Iterable) or isinstance(value, bytes):
+    parts = _listed(value)
+    if parts is None:
         raise ConversationError(
             f"the content of {where} is {type(value).__name__}, not text: {shorten(value)}", hint=_MESSAGE_HINT
         )
-    return "\n".join(_parse_part(part, where) for part in value)
+    return "\n".join(_parse_part(part, where) for part in parts)
 
 
 def _parse_part(part: object, where: str) -> str:

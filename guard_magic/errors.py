@@ -101,7 +101,10 @@ def shorten(value: object, width: int = 60) -> str:
     """
     if isinstance(value, str) and len(value) > 2 * width:
         value = value[:width] + value[-width:]
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} nested too deeply to show"
     if len(text) <= width:
         return text
     half = (width - 1) // 2

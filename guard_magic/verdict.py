@@ -19,7 +19,18 @@ from guard_magic.conversation import Conversation, Role
 from guard_magic.errors import ColumnError, GuardError, ScoreError
 from guard_magic.policy import Policy
 
-__all__ = ["COLUMNS", "EXTRAS", "SAFE", "Reading", "Verdict", "Verdicts", "judge", "unscored"]
+__all__ = [
+    "COLUMNS",
+    "EXTRAS",
+    "SAFE",
+    "Reading",
+    "Verdict",
+    "Verdicts",
+    "checked_extras",
+    "column_names",
+    "judge",
+    "unscored",
+]
 
 SAFE = "safe"
 COLUMNS = ("unsafe_score", "category", "guard_error")
@@ -225,7 +236,8 @@ class Verdicts(Sequence[Verdict]):
     def __repr__(self) -> str:
         flagged = sum(1 for v in self if v.flagged)
         lost = sum(1 for v in self if v.error is not None)
-        return f"<Verdicts: {len(self)} scored by {self[0].guard if self else 'no guard'}, {flagged} flagged, {lost} not scored>"
+        guard = self[0].guard if self else "no guard"
+        return f"<Verdicts: {len(self)} by {guard}, {flagged} flagged, {lost} not scored>"
 
     def raise_errors(self) -> None:
         """Raise `ScoreError` if any row was not scored, naming the first and counting the rest."""
@@ -261,7 +273,7 @@ class Verdicts(Sequence[Verdict]):
             "category": pd.Categorical([v.category for v in self], categories=[SAFE, *self.policy.codes]),
             "guard_error": _strings([v.error for v in self]),
         }
-        for extra in _checked_extras(extras):
+        for extra in checked_extras(extras):
             columns.update(self._extra(extra))
         return pd.DataFrame({prefix + name: values for name, values in columns.items()}, index=index)
 
@@ -276,11 +288,20 @@ class Verdicts(Sequence[Verdict]):
         return {extra: _strings(values)}
 
 
-def _checked_extras(extras: Iterable[str]) -> list[str]:
+def checked_extras(extras: Iterable[str]) -> list[str]:
+    """Return the extras without repeats, in order; an unknown one is a `ColumnError`."""
     names = [extras] if isinstance(extras, str) else list(dict.fromkeys(extras))
     unknown = [name for name in names if name not in EXTRAS]
     if unknown:
         raise ColumnError(f"no extra column {unknown[0]!r}", hint=f"Extras: {', '.join(EXTRAS)}.")
+    return names
+
+
+def column_names(extras: Iterable[str], policy: Policy) -> list[str]:
+    """Return the names of the columns that `Verdicts.to_frame` makes, in order, without prefix."""
+    names = list(COLUMNS)
+    for extra in checked_extras(extras):
+        names += [f"score_{code}" for code in policy.codes] if extra == "category_scores" else [extra]
     return names
 
 

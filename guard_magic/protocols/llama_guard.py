@@ -24,9 +24,10 @@ ACCEPTED_ROLES: frozenset[Role] = frozenset({"user", "assistant"})
 
 _BLOCK = re.compile(r"(<BEGIN UNSAFE CONTENT CATEGORIES>\n)(.*?)(\n?<END UNSAFE CONTENT CATEGORIES>)", re.S)
 _HAZARD = re.compile(r"(S\d+): (.+)\.")
+_BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"  # where str.splitlines begins a new line
 _STRUCTURAL = re.compile(
     r"<(?P<marker>\s*(?:BEGIN|END)\s+(?:UNSAFE\s+CONTENT\s+CATEGORIES|CONVERSATION)\s*)>"
-    r"|(?<=[\n\r\v\f\x85\u2028\u2029])(?P<label>[^\S\n]*(?:User|Agent)[^\S\n]*:)",
+    rf"|(?<=[{_BREAKS}])(?P<label>[^\S{_BREAKS}]*(?:User|Agent)[^\S{_BREAKS}]*:)",
     re.I,
 )
 
@@ -42,7 +43,7 @@ STRUCTURE = Structure(_STRUCTURAL, _neutral)
 
 def recognises(template: str) -> bool:
     """Say whether a chat template asks in this way."""
-    return all(mark in template for mark in ("<BEGIN CONVERSATION>", "<END CONVERSATION>", "ONLY THE LAST"))
+    return all(mark in template for mark in ("unsafe content", "<BEGIN CONVERSATION>", "<END CONVERSATION>"))
 
 
 def carried_policy(tokenizer: Any) -> Policy | None:

@@ -66,7 +66,11 @@ class Structure:
 
     def neutralise(self, text: str) -> tuple[str, int]:
         """Return `text` without structural text, and how many pieces were rewritten."""
-        return self.pattern.subn(self.replace, text)
+        text, count = found = self.pattern.subn(self.replace, text)
+        while found[1]:  # a replacement may complete another piece
+            text, _ = found = self.pattern.subn(self.replace, text)
+            count += found[1]
+        return text, count
 
 
 @dataclass(frozen=True, slots=True)

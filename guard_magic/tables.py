@@ -1,0 +1,235 @@
+"""Tables: rows to conversations, verdicts to columns.
+
+Column discovery is by exact name and refuses to guess: two possible readings, or none, are a `ColumnError`
+that names what was seen and what to pass. Rows that cannot be read become errors in their place; the other
+rows are not disturbed. The caller's table is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import pandas as pd
+
+from guard_magic.conversation import Conversation, Message, is_missing, parse_conversation, parse_messages
+from guard_magic.errors import ColumnError, ConversationError, shorten
+from guard_magic.verdict import COLUMNS, EXTRAS, SAFE, Verdicts
+
+__all__ = ["ColumnPlan", "Row", "attach_verdicts", "check_free", "plan_columns", "read_frame", "read_series"]
+
+Row = Conversation | ConversationError
+"""A row as read: the conversation, or why there is none."""
+
+Frame = TypeVar("Frame", bound=pd.DataFrame)
+Kind = Literal["messages", "prompt", "text"]
+
+_MESSAGE_NAMES = ("messages", "conversations")
+_HINT = (
+    "Name them: text=…, prompt=… (with response=…), or messages=…; found by themselves are 'messages' or "
+    "'conversations', 'prompt' with an optional 'response', and 'text'."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPlan:
+    """Which columns are read, and how.
+
+    Attributes
+    ----------
+    kind
+        ``"messages"``: lists of messages or their JSON. ``"prompt"``: a user message, and with a second
+        column the assistant's response to it. ``"text"``: one user message, verbatim.
+    columns
+        The one or two columns read, in order.
+    """
+
+    kind: Kind
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.columns))
+
+
+def plan_columns(
+    columns: Iterable[object],
+    *,
+    text: str | None = None,
+    prompt: str | None = None,
+    response: str | None = None,
+    messages: str | None = None,
+) -> ColumnPlan:
+    """Decide which columns hold the conversations.
+
+    Parameters
+    ----------
+    columns
+        The table's column names.
+    text, prompt, response, messages
+        What the caller named; all None to find the columns by name.
+
+    Raises
+    ------
+    ColumnError
+        For no reading or several, a named column that is not there or there twice, or a response without
+        its prompt.
+    """
+    seen = list(columns)
+    named = {"text": text, "prompt": prompt, "messages": messages}
+    given = [kind for kind, name in named.items() if name is not None]
+    if response is not None and prompt is None:
+        raise ColumnError("response= needs the column of the prompts it answers", hint="Pass prompt=… too.")
+    if len(given) > 1:
+        raise ColumnError(f"{' and '.join(f'{kind}=' for kind in given)} are two readings", hint="Pass one of them.")
+    plan = _named(text, prompt, response, messages) if given else _discover(seen)
+    for name in plan.columns:
+        if seen.count(name) != 1:
+            what = "no column" if name not in seen else f"{seen.count(name)} columns"
+            raise ColumnError(f"the table has {what} {name!r}; it has {_names(seen)}", hint=_HINT)
+    return plan
+
+
+def _named(text: str | None, prompt: str | None, response: str | None, messages: str | None) -> ColumnPlan:
+    if messages is not None:
+        return ColumnPlan("messages", (messages,))
+    if text is not None:
+        return ColumnPlan("text", (text,))
+    return ColumnPlan("prompt", tuple(name for name in (prompt, response) if name is not None))
+
+
+def _discover(seen: list[object]) -> ColumnPlan:
+    found = [ColumnPlan("messages", (name,)) for name in _MESSAGE_NAMES if name in seen]
+    if "prompt" in seen:
+        found.append(ColumnPlan("prompt", ("prompt", "response") if "response" in seen else ("prompt",)))
+    if "text" in seen:
+        found.append(ColumnPlan("text", ("text",)))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ColumnError(f"no column to score: the table has {_names(seen)}", hint=_HINT)
+    raise ColumnError(f"several columns could be scored: {', '.join(f'{plan}' for plan in found)}", hint=_HINT)
+
+
+def _names(seen: list[object]) -> str:
+    shown = ", ".join(shorten(name, 30) for name in seen[:12])
+    return f"{shown}, … ({len(seen)} columns)" if len(seen) > 12 else shown or "no columns"
+
+
+def read_frame(frame: pd.DataFrame, plan: ColumnPlan) -> list[Row]:
+    """Read the rows of a frame, in order; unreadable ones as errors."""
+    columns = [frame[name] for name in plan.columns]
+    if plan.kind == "prompt" and len(columns) == 2:
+        return [_try_exchange(prompt, response) for prompt, response in zip(*columns, strict=True)]
+    read = parse_messages if plan.kind == "messages" else _parse_text
+    return [_try_row(read, value) for value in columns[0]]
+
+
+def read_series(series: pd.Series) -> list[Row]:
+    """Read a Series of strings (one user message each, verbatim) or of message lists.
+
+    In a Series called ``messages`` or ``conversations`` strings are the JSON of message lists.
+    """
+    read = parse_messages if series.name in _MESSAGE_NAMES else parse_conversation
+    return [_try_row(read, value) for value in series]
+
+
+def _try_row(read: object, value: object) -> Row:
+    try:
+        return read(value)  # type: ignore[operator, no-any-return]
+    except ConversationError as error:
+        return error
+
+
+def _parse_text(value: object) -> Conversation:
+    if is_missing(value):
+        raise ConversationError(f"the text is missing ({value!r})", hint="Leave the row out or fill it.")
+    if not isinstance(value, str):
+        raise ConversationError(
+            f"expected text, got {type(value).__name__}: {shorten(value)}", hint="Use messages=… for lists."
+        )
+    return parse_conversation(value)
+
+
+def _try_exchange(prompt: object, response: object) -> Row:
+    try:
+        asked = _parse_text(prompt).assessed
+        if is_missing(response) or (isinstance(response, str) and not response.strip()):
+            raise ConversationError(
+                f"the response is missing ({shorten(response)})",
+                hint="It is not assessed as a prompt instead; for that, pass prompt=… alone.",
+            )
+        answered = _parse_text(response).assessed
+    except ConversationError as error:
+        return error
+    return Conversation((asked, Message("assistant", answered.content)))
+
+
+def attach_verdicts(
+    frame: Frame, verdicts: Verdicts, *, extras: Iterable[str] = (), prefix: str = "", overwrite: bool = False
+) -> Frame:
+    """Return a new frame with the verdicts' columns put behind the frame's own.
+
+    Values go in by position, so any index will do. Columns that an earlier call made are replaced.
+
+    Raises
+    ------
+    ColumnError
+        Where a column of someone else's has a name that is needed and `overwrite` is false.
+    """
+    columns = verdicts.to_frame(extras, prefix=prefix)
+    ours = _ours(frame, prefix)
+    _check_names(frame, columns.columns.tolist(), ours, overwrite)
+    replaced = [name for name in frame.columns if name in ours or name in columns.columns]
+    result = frame.drop(columns=replaced) if replaced else frame.copy(deep=False)
+    for name in columns:
+        result[name] = columns[name].array
+    return result
+
+
+def check_free(frame: pd.DataFrame, names: Iterable[str], *, prefix: str, overwrite: bool) -> None:
+    """Raise `ColumnError` now if `attach_verdicts` would raise it after the work is done."""
+    _check_names(frame, [prefix + name for name in names], _ours(frame, prefix), overwrite)
+
+
+def _check_names(frame: pd.DataFrame, names: list[str], ours: list[object], overwrite: bool) -> None:
+    taken = [name for name in names if name in frame.columns and name not in ours]
+    if taken and not overwrite:
+        raise ColumnError(
+            f"the table has columns {', '.join(map(repr, taken))} already, and they are not from an earlier call",
+            hint="Use prefix='lg3_' for other names, or overwrite=True to replace them.",
+        )
+
+
+def _ours(frame: pd.DataFrame, prefix: str) -> list[object]:
+    """Return the columns an earlier call made: the three together with their types, and extras right behind.
+
+    Nothing is kept in ``df.attrs`` (it travels into files and breaks there), so they are known by their form.
+    """
+    names = list(frame.columns)
+    first = prefix + COLUMNS[0]
+    if names.count(first) != 1:
+        return []
+    start = names.index(first)
+    block = names[start : start + len(COLUMNS)]
+    if block != [prefix + name for name in COLUMNS] or not _has_our_types(frame, block):
+        return []
+    for name in names[start + len(COLUMNS) :]:
+        if not (isinstance(name, str) and name.startswith(prefix) and _is_extra(name.removeprefix(prefix))):
+            break
+        block.append(name)
+    return list(block)
+
+
+def _has_our_types(frame: pd.DataFrame, block: list[str]) -> bool:
+    score, category, error = (frame[name].dtype for name in block)
+    return (
+        isinstance(score, pd.Float64Dtype)
+        and isinstance(category, pd.CategoricalDtype)
+        and category.categories[:1].tolist() == [SAFE]
+        and isinstance(error, pd.StringDtype)
+    )
+
+
+def _is_extra(name: str) -> bool:
+    return name in EXTRAS or name.startswith("score_")

@@ -1,0 +1,78 @@
+"""Guards that are loaded once for the whole run: random weights, the true Llama 3 tokenizer and template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reference
+import shapes
+import torch
+
+from guard_magic.engine.guard import Guard
+
+torch.set_num_threads(1)
+
+EMBEDDED = Path(__file__).parents[1] / "guard_magic" / "embedded"
+
+
+@pytest.fixture(scope="session")
+def llama3() -> Any:
+    """The tokenizer of Llama-Guard-3-8B: "14" is one token."""
+    return shapes.llama3_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def digits() -> Any:
+    """The same with every digit a token of its own: codes are a trie."""
+    return shapes.llama3_tokenizer(split_digits=True)
+
+
+@pytest.fixture(scope="session")
+def tiny(llama3: Any) -> Guard:
+    return Guard(shapes.answering_model(llama3), llama3, name="tiny", min_verdict_mass=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_digits(digits: Any) -> Guard:
+    return Guard(shapes.answering_model(digits), digits, name="tiny_digits", min_verdict_mass=0)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Guard:
+    if not (EMBEDDED / "guard.gguf").exists():
+        pytest.skip("guard_magic/embedded is not trained yet")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED, gguf_file="guard.gguf").eval()
+    return Guard(model, AutoTokenizer.from_pretrained(EMBEDDED), name="embedded", is_embedded=True)
+
+
+class LastOnly:
+    """A model asked for its last logits only, each sequence once: what makes the definition affordable."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.known: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, input_ids: torch.Tensor) -> Any:
+        key = tuple(input_ids[0].tolist())
+        if key not in self.known:
+            self.known[key] = self.model(input_ids=input_ids, logits_to_keep=1, use_cache=False)
+        return self.known[key]
+
+
+@pytest.fixture(scope="session")
+def define() -> Callable[[Guard, list[dict[str, str]]], dict[str, float]]:
+    """The definition's numbers for one chat, remembered over the run."""
+    known: dict[tuple[str, str], dict[str, float]] = {}
+
+    def numbers(guard: Guard, chat: list[dict[str, str]]) -> dict[str, float]:
+        key = (guard.name, repr(chat))
+        if key not in known:
+            known[key] = reference.reference(LastOnly(guard.model), guard.tokenizer, chat, list(guard.policy.codes))
+        return known[key]
+
+    return numbers

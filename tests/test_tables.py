@@ -1,0 +1,172 @@
+"""Columns are found by exact name, rows are read in place, columns come back by position."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from guard_magic.conversation import Conversation
+from guard_magic.errors import ColumnError, ConversationError
+from guard_magic.policy import LLAMA_GUARD_3
+from guard_magic.tables import ColumnPlan, attach_verdicts, check_free, plan_columns, read_frame, read_series
+from guard_magic.verdict import Reading, Verdicts, judge, unscored
+
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+
+def verdicts(n: int) -> Verdicts:
+    reading = Reading(-0.1, -3.0, tuple(-float(i) for i in range(14)), 7)
+    made = judge(reading, LLAMA_GUARD_3, threshold=0.5, guard="g@1", assessed_role="user", min_verdict_mass=0)
+    return Verdicts([made] * (n - 1) + [unscored("why", threshold=0.5, guard="g@1")] * bool(n), LLAMA_GUARD_3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "plan"),
+    [
+        (["id", "messages"], ColumnPlan("messages", ("messages",))),
+        (["conversations"], ColumnPlan("messages", ("conversations",))),
+        (["prompt", "response", "x"], ColumnPlan("prompt", ("prompt", "response"))),
+        (["prompt"], ColumnPlan("prompt", ("prompt",))),
+        (["text", "Text", "response"], ColumnPlan("text", ("text",))),
+    ],
+)
+def test_columns_are_found_by_name(columns: list[str], plan: ColumnPlan) -> None:
+    assert plan_columns(columns) == plan
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ([], "no columns"),
+        (["Text", "message"], "'Text', 'message'"),
+        (["response"], "no column to score"),
+        (["text", "prompt", "response"], "prompt \\+ response, text"),
+        (["messages", "conversations"], "several columns"),
+        (["text", "text"], "2 columns 'text'"),
+        ([f"c{i}" for i in range(50)], "50 columns"),
+    ],
+)
+def test_unclear_columns_are_refused(columns: list[str], says: str) -> None:
+    with pytest.raises(ColumnError, match=says) as caught:
+        plan_columns(columns)
+    assert "text=" in caught.value.hint
+    assert isinstance(caught.value, KeyError)
+
+
+def test_named_columns() -> None:
+    assert plan_columns(["a", "text"], text="a") == ColumnPlan("text", ("a",))
+    assert plan_columns(["q", "a"], prompt="q", response="a") == ColumnPlan("prompt", ("q", "a"))
+    assert plan_columns(["prompt", "response"], prompt="prompt") == ColumnPlan("prompt", ("prompt",))
+    with pytest.raises(ColumnError, match="two readings"):
+        plan_columns(["a", "b"], text="a", messages="b")
+    with pytest.raises(ColumnError, match="response= needs"):
+        plan_columns(["a"], response="a")
+    with pytest.raises(ColumnError, match="no column 'b'; it has 'a'"):
+        plan_columns(["a"], text="b")
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", pd.ArrowDtype(pa.string()), "category"])
+def test_text_of_every_type(dtype: object) -> None:
+    frame = pd.DataFrame({"text": pd.Series(["hi", None, "user: x"], dtype=dtype)})  # type: ignore[call-overload]
+    first, second, third = read_frame(frame, plan_columns(frame))
+    assert isinstance(first, Conversation)
+    assert isinstance(second, ConversationError)
+    assert "missing" in second.message
+    assert isinstance(third, Conversation)
+    assert third.assessed.content == "user: x", "text is verbatim, never a transcript"
+
+
+def test_messages_of_every_type() -> None:
+    kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    for column in (
+        [CHAT, json.dumps(CHAT), tuple(CHAT), np.array(CHAT, dtype=object)],
+        pd.Series([CHAT] * 4, dtype=pd.ArrowDtype(kind)),
+    ):
+        frame = pd.DataFrame({"messages": column})
+        for row in read_frame(frame, plan_columns(frame)):
+            assert isinstance(row, Conversation)
+            assert row.to_list() == CHAT
+
+
+def test_a_missing_response_is_never_assessed_as_a_prompt() -> None:
+    frame = pd.DataFrame({"prompt": ["a", "b", "c", None], "response": ["x", None, " ", "y"]})
+    rows = read_frame(frame, plan_columns(frame))
+    assert isinstance(rows[0], Conversation)
+    assert rows[0].roles == ("user", "assistant")
+    for row in rows[1:3]:
+        assert isinstance(row, ConversationError)
+        assert "response is missing" in row.message
+    assert isinstance(rows[3], ConversationError)
+
+
+def test_wrong_rows_do_not_disturb_others() -> None:
+    frame = pd.DataFrame({"text": [1, 2.5, ["x"], b"x", "fine", float("nan"), pd.NaT]})
+    rows = read_frame(frame, plan_columns(frame))
+    assert [isinstance(row, Conversation) for row in rows] == [False] * 4 + [True] + [False] * 2
+
+
+def test_series_of_text_and_of_messages() -> None:
+    text = '[{"role": "user", "content": "hi"}]'
+    (as_text,) = read_series(pd.Series([text]))
+    (as_messages,) = read_series(pd.Series([text], name="messages"))
+    assert isinstance(as_text, Conversation)
+    assert isinstance(as_messages, Conversation)
+    assert (as_text.assessed.content, as_messages.assessed.content) == (text, "hi")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [5, 5, 5],
+        ["b", "a", "b"],
+        pd.MultiIndex.from_tuples([(1, "x"), (1, "x"), (2, "y")], names=["i", "j"]),
+        pd.DatetimeIndex(["2026-01-01", None, "2026-01-01"]),
+    ],
+)
+def test_values_go_in_by_position(index: object) -> None:
+    frame = pd.DataFrame({"text": ["a", "b", "c"]}, index=index)  # type: ignore[arg-type]
+    before = frame.copy(deep=True)
+    result = attach_verdicts(frame, verdicts(3), extras=["category_scores"])
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_index_equal(result.index, frame.index)
+    assert result["unsafe_score"].notna().tolist() == [True, True, False]
+    assert result["unsafe_score"].dtype == pd.Float64Dtype()
+    assert result["category"].cat.categories.tolist() == ["safe", *LLAMA_GUARD_3.codes]
+    assert not result["category"].cat.ordered
+    assert result.attrs == {}
+
+
+def test_empty_frame_gets_the_columns() -> None:
+    result = attach_verdicts(pd.DataFrame({"text": []}), verdicts(0), extras=["n_tokens"])
+    assert list(result) == ["text", "unsafe_score", "category", "guard_error", "n_tokens"]
+    assert result["category"].cat.categories.size == 15
+
+
+def test_own_columns_are_replaced_and_others_are_not() -> None:
+    frame = pd.DataFrame({"n_tokens": [1, 2], "text": ["a", "b"]})
+    once = attach_verdicts(frame, verdicts(2), extras=["log_odds", "category_scores"])
+    again = attach_verdicts(once, verdicts(2))
+    assert list(again) == ["n_tokens", "text", "unsafe_score", "category", "guard_error"], "stale extras go"
+    with pytest.raises(ColumnError, match="'n_tokens'"):
+        attach_verdicts(once, verdicts(2), extras=["n_tokens"])
+    check_free(once, ["unsafe_score"], prefix="", overwrite=False)
+    foreign = frame.assign(unsafe_score=[0.1, 0.2])
+    with pytest.raises(ColumnError, match="unsafe_score") as caught:
+        attach_verdicts(foreign, verdicts(2))
+    assert "prefix=" in caught.value.hint
+    assert "overwrite=True" in caught.value.hint
+    assert attach_verdicts(foreign, verdicts(2), overwrite=True)["unsafe_score"].dtype == "Float64"
+    prefixed = attach_verdicts(foreign, verdicts(2), prefix="lg3_")
+    assert list(prefixed)[-3:] == ["lg3_unsafe_score", "lg3_category", "lg3_guard_error"]
+    both = attach_verdicts(attach_verdicts(prefixed, verdicts(2), prefix="b_"), verdicts(2), prefix="lg3_")
+    assert sorted(both) == sorted([*prefixed, "b_unsafe_score", "b_category", "b_guard_error"])
+
+
+def test_a_round_trip_through_parquet_keeps_the_columns_ours(tmp_path: object) -> None:
+    path = f"{tmp_path}/scored.parquet"
+    attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2)).to_parquet(path)
+    assert len(list(attach_verdicts(pd.read_parquet(path), verdicts(2)))) == 4
