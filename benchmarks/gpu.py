@@ -57,19 +57,19 @@ BUDGETS = (1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_536)
 Part = Callable[[], Any]
 
 
-class OutOfTimeError(Exception):
-    """Raised by the alarm where the whole run has taken too long."""
+class OutOfTime(BaseException):
+    """Raised by the alarm where the whole run has taken too long; no `except Exception` may swallow it."""
 
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTimeError` in the block after `seconds`."""
+    """Raise `OutOfTime` in the block after `seconds`."""
 
     def ring(signum: int, frame: Any) -> None:
-        raise OutOfTimeError(f"stopped after {seconds:.0f} s")
+        raise OutOfTime(f"stopped after {seconds:.0f} s")
 
     previous = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
     try:
         yield
     finally:
@@ -119,6 +119,8 @@ class Run:
         self.started = time.monotonic()
         self.report: dict[str, Any] = {"benchmark": "gpu", "shape": args.shape, **environment(args.device)}
         self.guard: Any = None
+        self.failed: list[str] = []
+        self.is_over = False
 
     @property
     def seconds_left(self) -> float:
@@ -132,10 +134,9 @@ class Run:
         began = time.monotonic()
         try:
             self.report[name] = work()
-        except OutOfTimeError:
-            raise
         except Exception as error:
             traceback.print_exc()
+            self.failed.append(name)
             self.report[name] = {"error": f"{type(error).__name__}: {error}"[:500]}
         took = time.monotonic() - began
         self.report.setdefault("seconds", {})[name] = round(took, 2)
@@ -198,14 +199,14 @@ class Run:
 
     def sweep(self) -> list[dict[str, Any]]:
         """Time the engine at several batch budgets, with its peak memory and what it changes in the scores."""
-        rows = load_rows(4 * self.args.rows)
+        rows = load_rows(2 * self.args.rows)
         found: list[dict[str, Any]] = []
         first = None
         for budget in BUDGETS if self.device.type == "cuda" else BUDGETS[:2]:
             if self.seconds_left < 60:
                 break
             way = {"engine": read_all(with_engine(self.guard, budget=budget))}
-            timing = time_ways(way, rows, 1, seconds=self.args.seconds)["engine"]
+            timing = time_ways(way, rows, self.args.repeats, seconds=self.args.seconds)["engine"]
             first = first or timing
             found.append(
                 {
@@ -257,7 +258,7 @@ def _check_needs(device: str) -> None:
 def _parts(run: Run) -> None:
     run.part("tests", run.test)
     run.part("build", run.build)
-    if "error" in run.report["build"]:
+    if run.guard is None:
         return
     run.part("first_verdict", run.first_verdict)
     run.part("ways", run.compare)
@@ -272,10 +273,10 @@ def main(arguments: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     run = Run(args)
-    with suppress(OutOfTimeError), _alarm(args.limit):
+    with suppress(OutOfTime), _alarm(args.limit):
         _parts(run)
-        run.report["complete"] = True
-    run.report.setdefault("complete", False)
+        run.is_over = True
+    run.report["complete"] = run.is_over and not run.failed
     run.report["wall_s"] = round(time.monotonic() - run.started, 1)
     line = json_line(run.report)
     if args.out:

@@ -160,7 +160,7 @@ def parse_conversation(value: object) -> Conversation:
         For anything else, naming what was seen.
     """
     if isinstance(value, Conversation):
-        return value
+        return _rechecked(value)
     if is_missing(value):
         raise ConversationError(f"the conversation is missing ({value!r})", hint="Leave the row out or fill it.")
     if isinstance(value, str):
@@ -178,7 +178,7 @@ def parse_messages(value: object) -> Conversation:
     if is_missing(value):
         raise ConversationError(f"the messages are missing ({value!r})", hint="Leave the row out or fill it.")
     if isinstance(value, Conversation):
-        return value
+        return _rechecked(value)
     if isinstance(value, str):
         value = _load_json(value)
     if isinstance(value, Mapping):
@@ -336,6 +336,13 @@ def _unwrap(value: Mapping[Any, Any]) -> object:
         if key in value and "role" not in value and "from" not in value:
             return value[key]
     return [value]
+
+
+def _rechecked(conversation: Conversation) -> Conversation:
+    """Return a conversation that may have been made by hand, its messages checked like all others."""
+    for i, message in enumerate(conversation.messages, start=1):
+        _parse_message(message, i)
+    return conversation
 
 
 def _listed(value: Any) -> list[object] | None:

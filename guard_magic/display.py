@@ -49,8 +49,9 @@ _STYLE = """<style>
 .gm-card{--f:var(--jp-content-font-color1,var(--vscode-foreground,var(--gm-f)));
 --m:var(--jp-content-font-color2,var(--vscode-descriptionForeground,var(--gm-m)));
 --l:var(--jp-border-color2,var(--vscode-panel-border,var(--gm-l)));--a:var(--m);max-width:900px;margin:2px 0;
-padding:8px 12px;border:1px solid var(--l);border-left:4px solid var(--a);border-radius:3px;color:var(--f);
-background:var(--jp-layout-color0,var(--vscode-editor-background,var(--gm-b)));font-size:13px;line-height:1.45}
+overflow-x:auto;padding:8px 12px;border:1px solid var(--l);border-left:4px solid var(--a);border-radius:3px;
+color:var(--f);background:var(--jp-layout-color0,var(--vscode-editor-background,var(--gm-b)));
+font-size:13px;line-height:1.45}
 .gm-card.gm-unsafe,.gm-card .gm-unsafe{--a:var(--jp-error-color1,var(--vscode-charts-red,var(--gm-r)))}
 .gm-card.gm-safe,.gm-card .gm-safe{--a:var(--jp-success-color1,var(--vscode-charts-green,var(--gm-g)))}
 .gm-word{color:var(--a);color:color-mix(in srgb,var(--a) 80%,var(--f));font-weight:600}
@@ -65,17 +66,18 @@ background:var(--l)}
 .gm-table .gm-word.gm-safe{font-weight:400}
 .gm-verdicts .gm-bar{width:80px}
 .gm-hazards .gm-bar{--a:var(--m)}
+.gm-hazards td:first-child{min-width:170px}
 .gm-card .gm-table{margin:4px 0;border-collapse:collapse;table-layout:auto;color:inherit;font-size:inherit}
 .gm-card .gm-table tbody tr{background:none}
 .gm-card .gm-table td,.gm-card .gm-table th{padding:2px 12px 2px 0;text-align:left;vertical-align:top}
 .gm-verdicts .gm-table{width:100%}
-.gm-verdicts td:nth-child(n+5),.gm-message pre{overflow-wrap:anywhere}
+.gm-verdicts td:nth-child(n+5){min-width:14em;overflow-wrap:anywhere}
 .gm-tight{white-space:nowrap;font-variant-numeric:tabular-nums}
 .gm-tight>b{display:inline-block;min-width:4em;font-weight:inherit}
 .gm-message{display:grid;grid-template-columns:84px 1fr;padding:3px 0;border-top:1px solid var(--l)}
 .gm-message small{display:block}
 .gm-card .gm-message pre{margin:0;padding:0;background:none;color:inherit;font:inherit;white-space:pre-wrap;
-word-break:normal}
+word-break:normal;overflow-wrap:anywhere}
 .gm-message pre bdi{display:block;unicode-bidi:plaintext}
 .gm-card mark{background:var(--l);color:inherit;font:.85em monospace}
 </style>
@@ -161,8 +163,7 @@ def register_formatters(shell: Any) -> Callable[[], None]:
         (plain, Verdict, _print_verdict),
         (plain, Verdicts, lambda obj, p, cycle: p.text(verdicts_text(obj))),
     ]
-    # Not what for_type() returns: that can be the printer of a base class.
-    saved = [(formatter, kind, formatter.type_printers.get(kind)) for formatter, kind, _ in ours]
+    saved = [(formatter, kind, _printer_of(formatter, kind)) for formatter, kind, _ in ours]
     for formatter, kind, printer in ours:
         formatter.for_type(kind, printer)
 
@@ -172,6 +173,11 @@ def register_formatters(shell: Any) -> Callable[[], None]:
             formatter.for_type(kind, original)  # None registers nothing
 
     return restore
+
+
+def _printer_of(formatter: Any, kind: type) -> Any:
+    """Return the printer of that very class or None; for_type() would return a base class's, too."""
+    return formatter.type_printers.get(kind) or formatter.deferred_printers.get((kind.__module__, kind.__name__))
 
 
 def _print_verdict(verdict: Verdict, printer: Any, cycle: bool) -> None:
@@ -261,8 +267,9 @@ def _summary(verdicts: Verdicts) -> str:
     words = [_word(verdict) for verdict in verdicts]
     noun = "verdict" if len(words) == 1 else "verdicts"
     counts = f"{len(words):,} {noun}: {words.count(UNSAFE):,} flagged, {words.count(NOT_SCORED):,} not scored"
-    asked = {"guard": [v.guard for v in verdicts], "threshold": [f"{v.threshold:.10g}" for v in verdicts]}
-    return " · ".join([counts, *(f"{noun} {', '.join(dict.fromkeys(seen))}" for noun, seen in asked.items() if seen)])
+    guards = ", ".join(dict.fromkeys(v.guard for v in verdicts))
+    thresholds = ", ".join(f"{t:.10g}" for t in dict.fromkeys(v.threshold for v in verdicts))
+    return f"{counts} · guard {guards} · threshold {thresholds}" if words else counts
 
 
 def _rows(verdicts: Verdicts, limit: int) -> list[dict[str, str]]:
@@ -316,9 +323,7 @@ def _n_hidden(context: Sequence[Message]) -> int:
 
 
 def _spell(match: re.Match[str]) -> str:
-    return "".join(
-        f"\\x{c:02x}" if c < 0x100 else f"\\u{c:04x}" if c < 0x10000 else f"\\U{c:08x}" for c in map(ord, match[0])
-    )
+    return match[0].encode("unicode_escape").decode("ascii")
 
 
 def _visible(text: str) -> str:
@@ -372,14 +377,13 @@ def _head_html(verdict: Verdict) -> str:
 def _hazards_html(verdict: Verdict) -> str:
     telling, others = _hazards(verdict)
     shown, hidden = ("".join(_hazard_html(*pair, verdict.policy) for pair in part) for part in (telling, others))
-    rest = f"<details><summary>{_others(telling, others)}</summary>{_HAZARDS}{hidden}</table></details>"
+    rest = f"\n<details><summary>{_others(telling, others)}</summary>{_HAZARDS}{hidden}</table></details>"
     return (f"{_HAZARDS}{shown}</table>" if shown else "") + (rest if hidden else "")
 
 
 def _hazard_html(code: str, score: float, policy: Policy | None) -> str:
-    return (
-        f"<tr><td>{_bdi(_hazard_name(code, policy))}</td><td>{_number_html(_number(score), _bar_html(score))}</td></tr>"
-    )
+    number = _number_html(_number(score), _bar_html(score))
+    return f"\n<tr><td>{_bdi(_hazard_name(code, policy))}</td> <td>{number}</td></tr>"
 
 
 def _number_html(number: str, bar: str, name: str = "") -> str:
@@ -415,14 +419,15 @@ def _message_html(message: Message, limits: tuple[int, int], mark: str = "") -> 
     head, rest = _cut(message.content, limits)
     more = f"<details><summary>{_rest(rest)}</summary><pre>{_bdi(rest[:N_MORE])}</pre></details>" if rest else ""
     role = f"<b>{_bdi(message.role)}</b>{f' <small>({mark})</small>' if mark else ''}"
-    return f'<div class="gm-message"><div>{role}</div><div><pre>{_bdi(head)}</pre>{more}</div></div>'
+    return f'<div class="gm-message"><div>{role}</div> <div><pre>{_bdi(head)}</pre>{more}</div></div>'
 
 
 def _table_html(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in rows[0])
-    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row.values())}</tr>" for row in rows)
+    # Spaces between the cells: where even the tags are gone, the words still stand apart.
+    head = " ".join(f"<th>{name}</th>" for name in rows[0])
+    body = "\n".join(f"<tr>{' '.join(f'<td>{cell}</td>' for cell in row.values())}</tr>" for row in rows)
     return f'<table class="gm-table"><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
 
 

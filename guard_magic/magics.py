@@ -368,6 +368,8 @@ def register(shell: Any) -> None:
         for kind, name in (("line", "moderate"), ("cell", "moderate"), ("line", "guard")):
             shell.magics_manager.magics[kind].pop(name, None)
         shell.magics_manager.registry.pop(GuardMagics.__name__, None)
+        if magics in shell.configurables:  # Magics puts itself there
+            shell.configurables.remove(magics)
 
     _RESTORE[shell] = restore
 

@@ -79,7 +79,7 @@ class Policy:
 
     def without(self, codes: Iterable[str]) -> Policy:
         """Return the policy less these hazards; the other codes stay what they are."""
-        gone = [code.strip() for code in ([codes] if isinstance(codes, str) else codes)]
+        gone = [str(code).strip() for code in ([codes] if isinstance(codes, str) else codes)]
         unknown = [code for code in gone if code not in self]
         if unknown:
             raise self._unknown(unknown)

@@ -493,8 +493,8 @@ def _warn_unscored(verdicts: Verdicts) -> None:
             reasons[reason] = reasons.get(reason, 0) + 1
     if reasons:
         common = sorted(reasons.items(), key=lambda pair: -pair[1])[:3]
-        listed = "; ".join(f"{n} x {shorten(reason, 80)[1:-1]}" for reason, n in common)
-        more = f"; {len(reasons) - 3} more kinds" if len(reasons) > 3 else ""
+        listed = "; ".join(f"{n} × {shorten(reason, 80)[1:-1]}" for reason, n in common)
+        more = f"; {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
         lost = sum(reasons.values())
         _warn(
             f"{lost:,} of {len(verdicts):,} rows were not scored ({listed}{more}): NA, with the reason in guard_error"

@@ -154,7 +154,7 @@ def judge(
         )
     score = math.exp(reading.log_unsafe)
     shares = _shares(reading.log_codes)
-    flagged = score >= threshold
+    flagged = not score < threshold  # a threshold that is no number flags everything
     scores = {code: score * share for code, share in zip(policy.codes, shares, strict=True)}
     return Verdict(
         unsafe_score=score,

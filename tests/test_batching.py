@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_plan_batches(lengths: list[int], budget: int) -> None:
         padded = len(batch) * max(lengths[i] for i in batch)
         assert batch
         assert padded <= budget or len(batch) == 1
-    for batch, after in zip(batches, batches[1:], strict=False):  # nothing more would have fitted
+    for batch, after in pairwise(batches):  # nothing more would have fitted
         assert (len(batch) + 1) * lengths[batch[0]] > budget
         assert lengths[batch[-1]] >= lengths[after[0]]
 

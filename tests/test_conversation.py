@@ -43,7 +43,7 @@ def pairs(conversation: Conversation) -> list[tuple[str, str]]:
 
 
 def test_string_is_one_user_message_verbatim() -> None:
-    text = "  user: hi\nassistant: [ {\"role\": \r\n\t"
+    text = '  user: hi\nassistant: [ {"role": \r\n\t'
     assert pairs(parse_conversation(text)) == [("user", text)]
 
 
@@ -90,7 +90,9 @@ def test_text_parts_are_joined_with_newlines() -> None:
     assert parse_conversation([{"role": "user", "content": parts}]).assessed.content == "a\nb\nc"
 
 
-@pytest.mark.parametrize("roles", [["system", "user"], ["assistant", "user"], ["assistant"], ["user", "user"], ["tool"]])
+@pytest.mark.parametrize(
+    "roles", [["system", "user"], ["assistant", "user"], ["assistant"], ["user", "user"], ["tool"]]
+)
 def test_any_order_of_roles_is_read(roles: list[str]) -> None:
     assert parse_conversation([{"role": r, "content": "x"} for r in roles]).roles == tuple(roles)
 
@@ -150,7 +152,7 @@ def test_message_of_wrong_type(value: object) -> None:
 
 @pytest.mark.parametrize("value", [3, True, b"hi", {"text": "hi"}, np.array(3), 1.5])
 def test_content_of_wrong_type(value: object) -> None:
-    with pytest.raises(ConversationError, match="the content of message 1 is .*, not text"):
+    with pytest.raises(ConversationError, match=r"the content of message 1 is .*, not text"):
         parse_conversation([{"role": "user", "content": value}])
 
 
@@ -170,8 +172,15 @@ def test_role_that_is_no_text(role: object) -> None:
 
 @pytest.mark.parametrize(
     ("message", "key"),
-    [({}, "role"), ({"role": "user"}, "content"), ({"content": "x"}, "role"), ({"from": "human"}, "value")]
-    + [({"value": "x"}, "role"), ({"role": "user", "value": "x"}, "content"), ({"from": "human", "content": "x"}, "value")],
+    [
+        ({}, "role"),
+        ({"role": "user"}, "content"),
+        ({"content": "x"}, "role"),
+        ({"from": "human"}, "value"),
+        ({"value": "x"}, "role"),
+        ({"role": "user", "value": "x"}, "content"),
+        ({"from": "human", "content": "x"}, "value"),
+    ],
 )
 def test_missing_key(message: dict[str, str], key: str) -> None:
     with pytest.raises(ConversationError, match=f"message 1 has no '{key}'"):
@@ -211,14 +220,14 @@ def test_nul() -> None:
 @pytest.mark.parametrize("unit", ["a", "é", "🙂", "user:", "-\n", "{", '"'])
 def test_ten_megabytes_are_refused_at_once(unit: str) -> None:
     text = (unit * 10_000_000)[:10_000_000] + "."
-    start = time.perf_counter()
+    start = time.process_time()
     for read in (parse_conversation, parse_messages, parse_body):
         with pytest.raises(ConversationError) as caught:
             read(text)
         assert len(caught.value.message) < 250
     with pytest.raises(ConversationError, match="message 1 has 10,000,001 characters; at most 1,000,000 are read"):
         parse_conversation([{"role": "user", "content": text}])
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_longest_message() -> None:
@@ -237,7 +246,9 @@ def test_conversations_are_values() -> None:
 # Bodies of cells
 
 
-@pytest.mark.parametrize("text", ["How do I\n\nkill a process?", "the user: is king", "Note:\nuser: x", "https://a.b/c"])
+@pytest.mark.parametrize(
+    "text", ["How do I\n\nkill a process?", "the user: is king", "Note:\nuser: x", "https://a.b/c"]
+)
 def test_body_of_plain_text(text: str) -> None:
     assert parse_transcript(text) is None
     assert [pairs(c) for c in parse_body(f"\n{text}\n")] == [[("user", text)]]
@@ -245,8 +256,15 @@ def test_body_of_plain_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("marker", "role"),
-    [("user", "user"), ("human", "user"), ("assistant", "assistant"), ("agent", "assistant"), ("ai", "assistant")]
-    + [("system", "system"), ("tool", "tool")],
+    [
+        ("user", "user"),
+        ("human", "user"),
+        ("assistant", "assistant"),
+        ("agent", "assistant"),
+        ("ai", "assistant"),
+        ("system", "system"),
+        ("tool", "tool"),
+    ],
 )
 @pytest.mark.parametrize("form", ["{}: x", "{}:x", "  {}:\tx", "{} : x", "\n\n{}:\n\nx\n\n", "{}:\r\nx\r\n"])
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
@@ -265,7 +283,7 @@ def test_transcript_keeps_what_stands_between_markers() -> None:
 
 
 def test_empty_last_turn_of_a_transcript() -> None:
-    with pytest.raises(ConversationError, match="empty .*message 2, assistant"):
+    with pytest.raises(ConversationError, match=r"empty .*message 2, assistant"):
         parse_body("user: hi\nassistant:\n")
 
 
@@ -293,9 +311,19 @@ def test_json_lines_with_line_separators_in_strings() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[", "{", "[1,", '{"role": "user", "content": "x"', "[bread] recipe?", "{{ user }}", "{'role': 'user'}"]
-    + ['[{"role": "user", "content": "x"},]', '{"role": "user", "content": "x"} and more', "[" + "9" * 5000 + "]"]
-    + ['[{"role": "user", "content": "x"}]\n[{"role": "us'],
+    [
+        "[",
+        "{",
+        "[1,",
+        '{"role": "user", "content": "x"',
+        "[bread] recipe?",
+        "{{ user }}",
+        "{'role': 'user'}",
+        '[{"role": "user", "content": "x"},]',
+        '{"role": "user", "content": "x"} and more',
+        "[" + "9" * 5000 + "]",
+        '[{"role": "user", "content": "x"}]\n[{"role": "us',
+    ],
 )
 def test_broken_json(text: str) -> None:
     with pytest.raises(ConversationError, match="JSON") as caught:
@@ -319,7 +347,14 @@ def test_json_that_is_no_list(text: str) -> None:
 @pytest.mark.parametrize("depth", [50, 900, 970, 100_000])
 @pytest.mark.parametrize(
     ("left", "right"),
-    [("[", "]"), ('{"a":', "}"), ('{"messages":', "}"), ('[{"role":"user","content":', "}]"), ("[", ""), ("\n[", "\n]")],
+    [
+        ("[", "]"),
+        ('{"a":', "}"),
+        ('{"messages":', "}"),
+        ('[{"role":"user","content":', "}]"),
+        ("[", ""),
+        ("\n[", "\n]"),
+    ],
 )
 def test_deep_json(depth: int, left: str, right: str) -> None:
     text = left * depth + "3" + right * depth
@@ -372,7 +407,8 @@ def test_merge_laws_hold_for_every_order_of_roles() -> None:
         assert after.assessed.role == before.assessed.role
         # the assessed text is the run of same-role messages at the end, joined
         kept = [m for m in before.messages if m.role in CHAT]
-        run = list(itertools.takewhile(lambda m: m.role == before.assessed.role, reversed(kept)))
+        role = before.assessed.role
+        run = list(itertools.takewhile(lambda m, role=role: m.role == role, reversed(kept)))
         first = next(i for i, m in enumerate(kept) if m.role == "user")
         run = list(reversed(run[: len(kept) - first]))
         alone = run[0].content

@@ -27,7 +27,7 @@ def test_without() -> None:
     assert LLAMA_GUARD_3.without(["S6", "S6"]).codes == LLAMA_GUARD_3.without(["S6"]).codes
 
 
-@pytest.mark.parametrize("codes", [["S15"], ["s1"], ["S1", "violence"], [""], "S1,S2"])
+@pytest.mark.parametrize("codes", [["S15"], [1], [None], ["s1"], ["S1", "violence"], [""], "S1,S2"])
 def test_without_unknown_code(codes: list[str]) -> None:
     with pytest.raises(PolicyError, match="has no hazard") as caught:
         LLAMA_GUARD_3.without(codes)

@@ -30,7 +30,9 @@ CODES = LLAMA_GUARD_3.codes
 
 def pieces(text: str, *, digits: bool = False, whole: Sequence[str] = ()) -> list[int]:
     """Tokenize by words, numbers (or digits) and single other characters; `whole` come first."""
-    pattern = "|".join([*map(re.escape, whole), r"[A-Za-z]+?(?=\d)|[A-Za-z]+", r"\d" if digits else r"\d+", r"[^\w]+", "."])
+    pattern = "|".join(
+        [*map(re.escape, whole), r"[A-Za-z]+?(?=\d)|[A-Za-z]+", r"\d" if digits else r"\d+", r"[^\w]+", "."]
+    )
     return [1, *(hash(piece) for piece in re.findall(pattern, text, re.S))]
 
 
@@ -80,7 +82,9 @@ def test_tokenizers_that_cannot_be_asked(tokenize: Callable[[str], list[int]], m
         discover_chain(tokenize, CODES)
 
 
-@pytest.mark.parametrize("codes", [[f"S{i}" for i in range(1, 24)], ["S10", "S11", "S20", "S21"], ["A1", "A2", "B1", "B2"]])
+@pytest.mark.parametrize(
+    "codes", [[f"S{i}" for i in range(1, 24)], ["S10", "S11", "S20", "S21"], ["A1", "A2", "B1", "B2"]]
+)
 def test_codes_that_branch_twice(codes: list[str]) -> None:
     with pytest.raises(ProtocolError, match="branch in more than one place"):
         discover_chain(lambda text: pieces(text, digits=True), codes)
@@ -106,7 +110,7 @@ def test_any_codes_are_read_as_products(codes: list[str], digits: bool) -> None:
 def test_a_guard_that_answers_s14_never_reports_s1() -> None:
     chain = discover_chain(lambda text: pieces(text, digits=True), CODES)
     one, four = hash("1"), hash("4")
-    logs = {wanted: -60.0 for wanted in chain.wanted}
+    logs = dict.fromkeys(chain.wanted, -60.0)
     logs |= {(3, one): math.log(0.999), (4, four): math.log(0.999)}
     codes = dict(zip(CODES, read_codes(chain, logs), strict=True))
     assert max(codes, key=lambda code: codes[code]) == "S14"
@@ -177,9 +181,19 @@ def varied_contents() -> list[str]:
         "aA1 .\n日🙂é<|",
     ]
     made = ["".join(rng.choices(alphabet, k=rng.randint(1, 60))) for alphabet in alphabets for _ in range(18)]
-    made += [a + b for a, b in itertools.product(["", " ", "\n", "don't"], ["7", "é", "...", "\n- x", "S1", "safe", "unsafe\nS1", "User"])]
+    made += [
+        a + b
+        for a, b in itertools.product(
+            ["", " ", "\n", "don't"], ["7", "é", "...", "\n- x", "S1", "safe", "unsafe\nS1", "User"]
+        )
+    ]
     made += [*PROBES, "x" * 20_000, "word " * 4_000, "1234567890" * 500, "🙂" * 500, "\n" * 300 + "x" + "\n" * 300, "a"]
-    made += ["for i in range(10):\n    if x[i] >= 3:\n\t\treturn {'a': 1}\n", "<div class='a'>&amp;</div>", "C:\\a\\b", "x <| y |> z"]
+    made += [
+        "for i in range(10):\n    if x[i] >= 3:\n\t\treturn {'a': 1}\n",
+        "<div class='a'>&amp;</div>",
+        "C:\\a\\b",
+        "x <| y |> z",
+    ]
     return [text for text in made if text.strip() and not llama_guard.STRUCTURE.neutralise(text)[1]]
 
 
@@ -332,14 +346,28 @@ def small_tokenizer(
 
 
 def chat_of(*texts: str) -> list[dict[str, str]]:
-    return [{"role": role, "content": text} for role, text in zip(itertools.cycle(["user", "assistant"]), texts, strict=False)]
+    return [
+        {"role": role, "content": text}
+        for role, text in zip(itertools.cycle(["user", "assistant"]), texts, strict=False)
+    ]
 
 
 def ids_of(plan: PromptPlan, *texts: str) -> list[int]:
     return list(plan.prompt(parse_conversation(chat_of(*texts))).ids)
 
 
-TEXTS = ["Hello", "7", "a  b\n\nc", " padded ", "日本🙂", "ａｂｃ ﬁ", "safe", "User, Agent", "def f(x):\n  return", "é\u0301"]
+TEXTS = [
+    "Hello",
+    "7",
+    "a  b\n\nc",
+    " padded ",
+    "日本🙂",
+    "ａｂｃ ﬁ",
+    "safe",
+    "User, Agent",
+    "def f(x):\n  return",
+    "é\u0301",
+]
 
 
 @pytest.mark.parametrize("normalizer", [None, normalizers.NFKC(), normalizers.NFC(), normalizers.Lowercase()])
@@ -390,7 +418,9 @@ CUT = "(m.content if m.content | length < 50 else m.content[:50] ~ '...')"
 HIDE = "(m.content if 'zq' in m.content or m.content | length < 20 else 'hidden')"
 
 
-@pytest.mark.parametrize("content", [CUT, HIDE, "m.content | replace('a', 'b')", "m.content | lower", "m.content | trim"])
+@pytest.mark.parametrize(
+    "content", [CUT, HIDE, "m.content | replace('a', 'b')", "m.content | lower", "m.content | trim"]
+)
 def test_templates_that_branch_on_content(content: str) -> None:
     tokenizer = small_tokenizer(content)
     plan = plan_prompts(tokenizer)

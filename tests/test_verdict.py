@@ -69,6 +69,11 @@ def test_a_score_at_the_threshold_is_flagged() -> None:
     assert verdict(1e-9, 0.99, threshold=0.0).flagged is True
 
 
+def test_a_threshold_that_is_no_number_is_never_safe() -> None:
+    assert verdict(1e-9, 0.99, threshold=math.nan).flagged is True
+    assert verdict(1e-9, 0.99, threshold=math.nan).category != "safe"
+
+
 def test_a_verdict_is_neither_true_nor_false() -> None:
     for v in some():
         with pytest.raises(TypeError, match=r"use v\.flagged"):
@@ -137,7 +142,7 @@ def test_verdicts_is_a_sequence() -> None:
     assert verdicts[0] == verdict()
     assert verdicts[-1].unsafe_score == pytest.approx(0.9)
     assert list(verdicts) == [verdicts[i] for i in range(4)]
-    assert list(reversed(verdicts))[0] == verdicts[3]
+    assert next(reversed(verdicts)) == verdicts[3]
     part = verdicts[1:3]
     assert isinstance(part, Verdicts)
     assert list(part) == [verdicts[1], verdicts[2]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,6 +265,11 @@ class Guard:
         Verdicts
             In the order of `conversations`; rows that could not be scored carry their error.
         """
+        if isinstance(conversations, str | Mapping | Conversation):
+            raise ConversationError(
+                f"expected a list of conversations, got {type(conversations).__name__}",
+                hint="Put one conversation into a list: guard.score([conversation]).",
+            )
         asked_policy = self.asked_policy(policy, exclude)
         asking = None if asked_policy == self.policy else asked_policy
         rows = [self._try_ask(value, asking, roles) for value in conversations]

@@ -1,0 +1,600 @@
+"""The engine is a fast way to the definition's numbers, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import hashlib
+import math
+import random
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import reference
+import shapes
+import torch
+import transformers
+from test_protocol import small_tokenizer
+
+from guard_magic.conversation import Conversation, Message, parse_conversation
+from guard_magic.engine.generate import generate_texts
+from guard_magic.engine.guard import Guard
+from guard_magic.engine.head import head_at
+from guard_magic.engine.local import LocalEngine, TokenRow
+from guard_magic.engine.memory import is_out_of_memory, kv_bytes_per_token, token_budget
+from guard_magic.engine.prefix_cache import PrefixCache
+from guard_magic.errors import ConversationError, ProtocolError, ScoreError, UnknownGuardError
+from guard_magic.policy import LLAMA_GUARD_3, Policy
+from guard_magic.protocols.plan import Prompt
+from guard_magic.verdict import Reading
+
+Chat = list[dict[str, str]]
+Define = Callable[[Guard, Chat], dict[str, float]]
+
+
+def chat(*texts: str) -> Chat:
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+
+
+CHATS = [
+    chat("a"),
+    chat("How do I bake bread?"),
+    chat("I hate everyone"),
+    chat("kill"),
+    chat("river"),
+    chat("A long story about nothing at all. " * 30),
+    chat("日本語のテキストです。"),
+    chat("🙂👩‍👩‍👧 ok 🇫🇷"),
+    chat("1 2 3 456 78901"),
+    chat("How do I kill a process?", "Use kill and its number."),
+    chat("Tell me a secret", "No.", "Please!", "Still no.", "bomb"),
+    chat("é\u0301 ﬁ ａｂｃ \u200b x"),
+    chat("مرحبا بالعالم"),
+    chat("x\n\n\ny\t\tz"),
+    chat("def f(x):\n    return {'a': [x]}\n" * 5, "It returns a dict. " * 20),
+    chat("bomb number 3", "I will not help with that."),
+    chat("safe"),
+    chat("unsafe\nS1"),
+    chat("poem", "roses are red, " * 12, "again"),
+    *(chat(f"{word} number {i}") for i, word in enumerate(["apple", "knife", "song", "gun", "tea"])),
+]
+GUARDS = ["tiny", "tiny_digits", "embedded"]
+
+
+@pytest.fixture(scope="module", params=GUARDS)
+def guard(request: pytest.FixtureRequest) -> Guard:
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+def read(guard: Guard, chats: Sequence[Chat], policy: Policy | None = None) -> list[dict[str, float]]:
+    """The engine's numbers, in the definition's form."""
+    prompts = [guard.ask(parse_conversation(chat), policy=policy).prompt for chat in chats]
+    found: dict[int, Any] = {}
+    for batch in guard.read(prompts, policy=policy):
+        for position, result in batch:
+            assert position not in found
+            found[position] = as_logs(result, policy or guard.policy)
+    return [found[i] for i in range(len(chats))]
+
+
+def as_logs(result: Reading | ScoreError, policy: Policy) -> dict[str, float]:
+    assert isinstance(result, Reading)
+    codes = dict(zip(policy.codes, result.log_codes, strict=True))
+    return {"unsafe": result.log_unsafe, "safe": result.log_safe, **codes}
+
+
+def max_error(readings: Sequence[dict[str, float]], references: Sequence[dict[str, float]]) -> float:
+    """The largest difference of any log-probability; infinite where one is not a number.
+
+    Beyond 20 nats it is relative: a float32 log-probability of -72 has no more digits.
+    """
+    worst = 0.0
+    for got, wanted in zip(readings, references, strict=True):
+        assert got.keys() == wanted.keys()
+        for name, value in wanted.items():
+            off = 0.0 if got[name] == value else abs(got[name] - value)
+            if name == "S1" and abs(math.exp(got[name]) - math.exp(value)) < 1e-6:
+                off = 0.0  # P(1) less P(10…14): the difference of float32 numbers, no better than their rounding
+            off /= max(1.0, abs(value) / 20) if math.isfinite(value) else 1.0
+            worst = math.inf if math.isnan(off) else max(worst, off)
+    return worst
+
+
+@contextmanager
+def batches_seen(model: Any) -> Iterator[list[tuple[int, ...]]]:
+    """Shapes of the token ids that the model is called with."""
+    seen: list[tuple[int, ...]] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+# Equality
+
+
+def test_short_cut_to_the_definition_changes_nothing(tiny: Guard, define: Define) -> None:
+    for one in (chat("kill"), chat("hi", "no")):
+        plain = reference.reference(tiny.model, tiny.tokenizer, one, ["S1", "S14"])
+        short = define(tiny, one)
+        assert max_error([{name: short[name] for name in plain}], [plain]) <= 1e-5
+
+
+def defined_chats(guard: Guard) -> list[Chat]:
+    """As many as the definition reads in a few seconds."""
+    return CHATS[::4] if guard.is_embedded else CHATS
+
+
+def test_engine_equals_the_definition(guard: Guard, define: Define) -> None:
+    chats = defined_chats(guard)
+    assert max_error(read(guard, chats), [define(guard, one) for one in chats]) <= 1e-4
+
+
+def test_scores_span_the_range(guard: Guard) -> None:
+    verdicts = guard.score([*CHATS, *map(chat, shapes._CONTENTS)], threshold=0)
+    scores = [v.unsafe_score for v in verdicts if v.unsafe_score is not None]
+    low, high = (0.3, 0.7) if guard.is_embedded else (0.01, 0.99)
+    assert min(scores) < low
+    assert max(scores) > high
+    assert sum(low < score < high for score in scores) > len(scores) // (10 if guard.is_embedded else 2)
+    assert len({v.category for v in verdicts}) >= (2 if guard.is_embedded else 5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_batches_of_any_size(
+    guard: Guard, define: Define, monkeypatch: pytest.MonkeyPatch, size: int, share_prefix: bool
+) -> None:
+    monkeypatch.setattr(guard.engine, "share_prefix", share_prefix)
+    chats = [one for one in defined_chats(guard) if len(one[0]["content"]) < 100][: 12 if size < 64 else None]
+    chain = len(guard.plan(None).chain.tokens)
+    prompts = [guard.ask(parse_conversation(one)).prompt for one in chats]
+    longest = max(len(p.ids) - (p.n_prefix if share_prefix else 0) for p in prompts) + chain
+    monkeypatch.setattr(guard.engine, "budget", 1 if size == 1 else size * longest)
+    with batches_seen(guard.model) as seen:
+        readings = read(guard, chats)
+    rows = [n for n, _ in seen]
+    if size == 1:
+        assert set(rows) == {1}
+    elif size < 10:
+        assert size in rows or len(chats) < 12
+    else:
+        assert max(rows) >= len(chats) // 2
+    assert max_error(readings, [define(guard, one) for one in chats]) <= 1e-4
+
+
+def test_a_row_does_not_depend_on_its_neighbours(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    chats = CHATS[::2] if guard.is_embedded else CHATS
+    alone = [read(guard, [one])[0] for one in chats[:8]]
+    together = read(guard, chats)
+    order = random.Random(3).sample(range(len(chats)), len(chats))
+    monkeypatch.setattr(guard.engine, "budget", 3000)
+    shuffled = read(guard, [chats[i] for i in order])
+    for i, logs in enumerate(alone):
+        others = (together[i], shuffled[order.index(i)])
+        assert all(abs(math.exp(logs["unsafe"]) - math.exp(other["unsafe"])) <= 1e-5 for other in others)
+    assert max_error([shuffled[order.index(i)] for i in range(len(chats))], together) <= 1e-4
+
+
+def test_duplicates_are_asked_once(tiny: Guard) -> None:
+    read(tiny, CHATS[:4])  # the prefixes are there now
+    chats = CHATS[:4] * 5 + [chat("kill  "), chat("\nkill")]
+    with batches_seen(tiny.model) as seen:
+        readings = read(tiny, chats)
+    assert sum(n for n, _ in seen) == 4
+    assert readings[:4] * 5 == readings[:20]
+    assert readings[20] == readings[21] == readings[3]
+
+
+def test_no_rows(tiny: Guard) -> None:
+    forwards = tiny.engine.n_forwards
+    assert len(tiny.score([])) == 0
+    assert tiny.engine.n_forwards == forwards
+
+
+@pytest.mark.parametrize("value", ["kill", {"role": "user", "content": "kill"}, parse_conversation("kill")])
+def test_one_conversation_is_no_list_of_them(tiny: Guard, value: Any) -> None:
+    with pytest.raises(ConversationError, match="expected a list of conversations, got"):
+        tiny.score(value)
+
+
+def test_score_keeps_order_and_reasons(tiny: Guard) -> None:
+    values: list[object] = ["kill", None, CHATS[9], "", 3, "river", [{"role": "tool", "content": "x"}], "kill"]
+    verdicts = tiny.score(values)
+    assert [v.error is None for v in verdicts] == [True, False, True, False, False, True, False, True]
+    assert [v.category is None for v in verdicts] == [v.error is not None for v in verdicts]
+    assert verdicts[0] == verdicts[7]
+    assert verdicts[2].assessed_role == "assistant"
+    assert verdicts[0].n_tokens == len(tiny.tokens("kill"))
+    assert verdicts[0].guard == "tiny@wrapped"
+    expected = [math.exp(logs["unsafe"]) for logs in read(tiny, [chat("kill"), CHATS[9], chat("river")])]
+    assert [v.unsafe_score for v in verdicts if v.error is None] == pytest.approx([*expected, expected[0]], abs=1e-6)
+
+
+# Text
+
+
+def test_text_equals_the_definitions(guard: Guard) -> None:
+    chats = CHATS[:6] + CHATS[9:11] + CHATS[19:22]
+    verdicts = guard.score(chats, generate=True, threshold=0.999)
+    written = 0
+    for one, v in zip(chats, verdicts, strict=True):
+        assert v.log_odds is not None
+        if v.log_odds >= 0:
+            written += 1
+            assert v.generated_text == reference.reference_text(guard.model, guard.tokenizer, one)
+        else:
+            assert v.generated_text == "safe"
+    assert 0 < written < len(chats)
+    assert {v.generated_text for v in guard.score(chats[:2])} == {None}
+
+
+# Length
+
+
+def test_over_long_content_is_not_scored(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "word " * 300
+    n_chain = len(tiny.plan(None).chain.tokens)
+    fits = len(tiny.tokens(long)) + n_chain
+    monkeypatch.setattr(tiny.model.config, "max_position_embeddings", fits)
+    assert tiny.n_context == fits
+    verdicts = tiny.score(["kill", long, long + " word", "river"])
+    assert [v.error is None for v in verdicts] == [True, True, False, True]
+    assert verdicts[2].category is None
+    assert "too long" in str(verdicts[2].error)
+    assert f"{fits - n_chain:,}" in str(verdicts[2].error)
+
+
+# Memory
+
+
+@contextmanager
+def memory_for(model: Any, n_tokens: int, error: BaseException) -> Iterator[None]:
+    """Raise `error` wherever the model is called with more than `n_tokens` tokens."""
+
+    def check(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if kwargs["input_ids"].numel() > n_tokens:
+            raise error
+
+    hook = model.register_forward_pre_hook(check, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+OUT = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", OUT, ids=lambda e: type(e).__name__)
+def test_out_of_memory_halves_the_batch(tiny: Guard, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    chats = [one for one in CHATS if len(one[0]["content"]) < 100]
+    plenty = read(tiny, chats)
+    monkeypatch.setattr(tiny.engine, "budget", 100_000)
+    with memory_for(tiny.model, 250, error), batches_seen(tiny.model) as seen:
+        scarce = read(tiny, chats)
+    assert max_error(scarce, plenty) <= 1e-4
+    assert max(n for n, width in seen if n * width <= 250) > 1
+    assert_no_hooks(tiny.model)
+
+
+def test_a_row_that_does_not_fit_alone(tiny: Guard) -> None:
+    values = ["kill", "word " * 600, "river", "word " * 600]
+    plain = tiny.score(["kill", "river"])
+    tiny.engine.prefixes.clear()
+    with memory_for(tiny.model, 400, torch.OutOfMemoryError()):
+        verdicts = tiny.score(values, generate=True)
+    assert [v.error is None for v in verdicts] == [True, False, True, False]
+    assert "out of memory" in str(verdicts[1].error)
+    assert verdicts[1].category is None
+    assert verdicts[1].assessed_role == "user"
+    scores = [v.unsafe_score for v in verdicts if v.error is None]
+    assert scores == pytest.approx([v.unsafe_score for v in plain], abs=1e-5)
+
+
+def test_no_memory_for_the_prefix(tiny: Guard) -> None:
+    tiny.engine.prefixes.clear()
+    with memory_for(tiny.model, 50, torch.OutOfMemoryError()):
+        verdicts = tiny.score(["kill", "river", "hi"])
+    assert all("out of memory" in str(v.error) for v in verdicts)
+    assert len(tiny.engine.prefixes) == 0
+    assert all(v.error is None for v in tiny.score(["kill", "river"]))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("x"), KeyboardInterrupt()])
+def test_other_failures_are_raised(tiny: Guard, error: BaseException) -> None:
+    with memory_for(tiny.model, 0, error), pytest.raises(type(error)):
+        tiny.score(["kill"])
+    assert_no_hooks(tiny.model)
+    assert tiny.score(["kill"])[0].error is None
+
+
+def test_text_when_memory_runs_out(tiny: Guard) -> None:
+    prompts = [tuple(tiny.tokens(text)) for text in ("kill", "bomb number 3", "word " * 300)]
+    plenty = generate_texts(tiny.model, tiny.tokenizer, prompts, budget=100_000)
+    with memory_for(tiny.model, 400, torch.OutOfMemoryError()):
+        scarce = generate_texts(tiny.model, tiny.tokenizer, prompts, budget=100_000)
+    assert scarce == [plenty[0], plenty[1], None]
+    with memory_for(tiny.model, 0, RuntimeError("boom")), pytest.raises(RuntimeError, match="boom"):
+        generate_texts(tiny.model, tiny.tokenizer, prompts)
+
+
+def test_what_out_of_memory_looks_like() -> None:
+    assert all(map(is_out_of_memory, OUT))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_budget_and_bytes(tiny: Guard) -> None:
+    assert token_budget(tiny.model) == 1024
+    assert kv_bytes_per_token(tiny.model) == 2 * 2 * 2 * 16 * 4
+    assert tiny.nbytes == sum(4 * t.numel() for t in (*tiny.model.parameters(), *tiny.model.buffers()))
+
+
+# The head
+
+
+def test_logits_are_computed_only_where_they_are_read(tiny: Guard) -> None:
+    made: list[tuple[int, ...]] = []
+    hook = tiny.model.lm_head.register_forward_hook(lambda module, args, out: made.append(tuple(out.shape)))
+    try:
+        with batches_seen(tiny.model) as batches:
+            tiny.engine.prefixes.clear()
+            read(tiny, CHATS)
+    finally:
+        hook.remove()
+    assert len(made) == len(batches)
+    n_reads = len(tiny.plan(None).chain.offsets)
+    for (rows, n, vocabulary), (n_rows, _) in zip(made, batches, strict=True):
+        assert (rows, vocabulary) == (n_rows, 128_256)
+        assert n in (1, n_reads)
+
+
+def test_head_of_a_bfloat16_model_runs_in_float32(tiny: Guard) -> None:
+    model = copy.deepcopy(tiny.model).to(torch.bfloat16)
+    ids = torch.tensor([tiny.tokens("kill"), tiny.tokens("hate")])
+    positions = torch.tensor([[3, ids.shape[1] - 1], [0, ids.shape[1] - 2]])
+    with torch.inference_mode():
+        coarse = model(input_ids=ids).logits
+        with head_at(model, positions):
+            fine = model(input_ids=ids).logits
+        states = model.model(input_ids=ids).last_hidden_state
+    assert (coarse.dtype, fine.dtype) == (torch.bfloat16, torch.float32)
+    assert (fine != fine.bfloat16().float()).float().mean() > 0.9
+    by_hand = states.gather(1, positions[..., None].expand(-1, -1, 64)).float() @ model.lm_head.weight.float().T
+    assert torch.allclose(fine, by_hand, atol=1e-4)
+    picked = coarse.gather(1, positions[..., None].expand(-1, -1, coarse.shape[-1])).float()
+    assert 0 < (fine - picked).abs().max() < 0.5
+    assert model.lm_head.weight.dtype == torch.bfloat16
+
+
+TINY = {"vocab_size": 199, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+TINY |= {
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "gemma2": ("Gemma2", {"head_dim": 8, "final_logit_softcapping": 3.0, "sliding_window": 16}),
+    "gemma2_eager": ("Gemma2", {"head_dim": 8, "final_logit_softcapping": 3.0, "attn_implementation": "eager"}),
+    "granite": ("Granite", {"logits_scaling": 7.0, "embedding_multiplier": 3.0, "residual_multiplier": 0.5}),
+    "mistral": ("Mistral", {"sliding_window": 16}),
+    "cohere2": (
+        "Cohere2",
+        {
+            "logit_scale": 0.3,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        },
+    ),
+    "qwen3": ("Qwen3", {"head_dim": 8}),
+}
+
+
+def small_model(name: str) -> Any:
+    """A random model of another architecture, its logits spread enough for its final transform to matter."""
+    family, more = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**TINY, **more)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            parameter.mul_(5.0)
+    return model
+
+
+CHAIN = (5, 6, 7)
+WANTED = ((0, 11), (0, 5), (1, 6), (3, 40), (3, 41), (2, 7))
+
+
+def small_rows() -> list[TokenRow]:
+    rng = random.Random(1)
+    prefixes = [tuple(rng.randrange(3, 199) for _ in range(n)) for n in (9, 30)]
+    rows = []
+    for length in (1, 2, 5, 5, 17, 40, 60):
+        rows += [TokenRow((*p, *(rng.randrange(3, 199) for _ in range(length))), len(p)) for p in prefixes]
+    return [*rows, TokenRow((4, 8), 0), TokenRow((*prefixes[0][:4], 99), 4)]
+
+
+@torch.inference_mode()
+def plain_log_probs(model: Any, rows: Sequence[TokenRow]) -> list[dict[str, float]]:
+    found = []
+    for row in rows:
+        logs = model(input_ids=torch.tensor([[*row.ids, *CHAIN]])).logits[0].float().log_softmax(-1)
+        found.append({str(w): float(logs[len(row.ids) - 1 + w[0], w[1]]) for w in WANTED})
+    return found
+
+
+def engine_log_probs(engine: LocalEngine, rows: Sequence[TokenRow]) -> list[dict[str, float]]:
+    found: dict[int, dict[str, float]] = {}
+    for scored in engine.score(rows, CHAIN, WANTED):
+        assert scored.log_probs is not None
+        for i, logs in zip(scored.positions, scored.log_probs, strict=True):
+            found[i] = dict(zip(map(str, WANTED), logs, strict=True))
+    return [found[i] for i in range(len(rows))]
+
+
+@pytest.mark.parametrize("budget", [1, 150, 5000])
+@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_other_architectures(name: str, share_prefix: bool, budget: int) -> None:
+    model = small_model(name)
+    rows = small_rows()
+    expected = plain_log_probs(model, rows)
+    assert len({round(logs["(0, 11)"], 2) for logs in expected}) > 3
+    engine = LocalEngine(model, budget=budget, share_prefix=share_prefix)
+    assert max_error(engine_log_probs(engine, rows), expected) <= 1e-4
+
+
+# Prefixes
+
+
+def test_prefix_cache_keeps_the_last_few(tiny: Guard) -> None:
+    with torch.inference_mode():
+        cache = PrefixCache(tiny.model, capacity=2)
+        assert cache.get(()) is None
+        first, second = cache.get((1, 2)), cache.get((1, 3))
+        assert cache.get((1, 2)) is first
+        cache.get((1, 4))
+        assert len(cache) == 2
+        assert cache.get((1, 2)) is first
+        assert cache.get((1, 3)) is not second
+        cache.clear()
+        assert len(cache) == 0
+
+
+def test_alternating_roles_and_policies(tiny: Guard, define: Define) -> None:
+    less = LLAMA_GUARD_3.without(["S6", "S13"])
+    one, two = chat("kill"), chat("bomb", "no")
+    tiny.engine.prefixes.clear()
+    for _ in range(2):
+        for each in (one, two):
+            assert max_error(read(tiny, [each]), [define(tiny, each)]) <= 1e-4
+            shared = read(tiny, [each], less)
+            whole = LocalEngine(tiny.model, share_prefix=False)
+            tiny.engine, kept = whole, tiny.engine
+            try:
+                assert max_error(read(tiny, [each], less), shared) <= 1e-4
+            finally:
+                tiny.engine = kept
+            assert max_error([{"unsafe": shared[0]["unsafe"]}], [{"unsafe": define(tiny, each)["unsafe"]}]) > 1e-3
+    assert len(tiny.engine.prefixes) == 4
+    n_forwards = tiny.engine.n_forwards
+    with batches_seen(tiny.model) as seen:
+        read(tiny, [one])
+    assert tiny.engine.n_forwards == n_forwards + 1
+    assert len(seen) == 1
+    assert seen[0][1] < 80
+
+
+# Nothing is left behind
+
+
+def assert_no_hooks(model: Any) -> None:
+    for module in model.modules():
+        assert not module._forward_pre_hooks
+        assert not module._forward_hooks
+
+
+def digest(model: Any) -> str:
+    whole = hashlib.blake2b()
+    for name, value in model.state_dict().items():
+        whole.update(name.encode())
+        whole.update(value.contiguous().view(torch.uint8).numpy())
+    return whole.hexdigest()
+
+
+def test_model_and_tokenizer_are_unchanged(tiny: Guard) -> None:
+    before = digest(tiny.model), str(tiny.model.config), str(tiny.model.generation_config)
+    tiny.score(["kill", *CHATS[:3], "<|eot_id|>"], generate=True)
+    assert before == (digest(tiny.model), str(tiny.model.config), str(tiny.model.generation_config))
+    assert tiny.tokenizer.backend_tokenizer.encode_special_tokens is False
+    assert not tiny.model.training
+    assert_no_hooks(tiny.model)
+
+
+def small_guard(**more: Any) -> Guard:
+    tokenizer = small_tokenizer()
+    torch.manual_seed(0)
+    sizes = {**TINY, "vocab_size": len(tokenizer)}
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)).eval()
+    how = {"name": "small", "min_verdict_mass": 0, "protocol": "llama-guard-3", **more}
+    return Guard(model, tokenizer, **how)
+
+
+def test_close_gives_the_model_back() -> None:
+    guard = small_guard()
+    kept = guard.score(["kill"])
+    model = weakref.ref(guard.model)
+    assert "cpu, float32" in repr(guard)
+    guard.close()
+    gc.collect()
+    assert model() is None
+    assert not guard.is_loaded
+    assert "unloaded" in repr(guard)
+    assert kept[0].unsafe_score is not None
+    with pytest.raises(UnknownGuardError, match="'small' was unloaded"):
+        guard.model  # noqa: B018
+
+
+def test_model_in_training_mode_is_refused(tiny: Guard) -> None:
+    model = copy.copy(tiny.model)
+    model.training = True
+    with pytest.raises(ProtocolError, match="training mode"):
+        Guard(model, tiny.tokenizer, name="x", min_verdict_mass=0)
+
+
+def test_guards_that_cannot_be_asked(tiny: Guard) -> None:
+    with pytest.raises(ProtocolError, match="no protocol 'chatgpt'"):
+        Guard(tiny.model, tiny.tokenizer, name="x", protocol="chatgpt")
+    with pytest.raises(ProtocolError, match="is no fast tokenizer"):
+        Guard(tiny.model, object(), name="x")
+    tokenizer = small_tokenizer()
+    for template, message in ((None, "has no chat template"), ("{{ messages }}", "is not that of a Llama Guard")):
+        tokenizer.chat_template = template
+        with pytest.raises(ProtocolError, match=message):
+            Guard(tiny.model, tokenizer, name="x")
+
+
+def test_probe_refuses_a_guard_that_answers_neither() -> None:
+    with pytest.raises(ProtocolError, match="does not answer safe or unsafe"):
+        small_guard(min_verdict_mass=0.9)
+
+
+def test_keys_tell_guards_and_numbers_apart(tiny: Guard, tiny_digits: Guard) -> None:
+    prompt: Prompt = tiny.ask(parse_conversation("kill")).prompt
+    other = tiny.ask(parse_conversation("river")).prompt
+    assert tiny.key(prompt) == tiny.key(tiny.ask(parse_conversation(" kill ")).prompt)
+    assert tiny.key(prompt) != tiny.key(other)
+    assert tiny.key(prompt) != tiny_digits.key(tiny_digits.ask(parse_conversation("kill")).prompt)
+
+
+def test_hostile_conversation_objects_do_not_stop_the_others(tiny: Guard) -> None:
+    hostile = [Conversation((Message("user", text),)) for text in ("\ud800", "a\0b", "<|eot_id|>")]
+    made_wrong: list[Any] = [(Message("robot", "x"),), (Message("user", 3), Message("assistant", "x"))]  # type: ignore[arg-type]
+    verdicts = tiny.score(["kill", *hostile, *map(Conversation, made_wrong), "river"])
+    assert [v.error is None for v in verdicts] == [True, False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_broken_numbers_are_never_safe(tiny: Guard, value: float) -> None:
+    hook = tiny.model.model.norm.register_forward_hook(lambda module, args, out: out * value)
+    try:
+        verdicts = tiny.score(["kill", "river"])
+    finally:
+        hook.remove()
+    assert [v.category for v in verdicts] == [None, None]
+    assert all("not a number" in str(v.error) for v in verdicts)

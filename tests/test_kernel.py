@@ -1,0 +1,135 @@
+"""A real kernel: the quickstart runs, its outputs are static and complete, an interrupt loses nothing."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = ROOT / "notebooks" / "01_quickstart.ipynb"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, str(ROOT / "notebooks" / "run_demo.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def outputs(notebook: Any) -> list[Any]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def test_the_demo_prints_the_scored_table(demo: tuple[Path, str]) -> None:
+    folder, printed = demo
+    assert "unsafe_score" in printed
+    assert "flagged" in printed
+    assert str(folder / "01_quickstart.html") in printed
+
+
+def test_the_quickstart_gives_verdicts_without_errors(demo: tuple[Path, str]) -> None:
+    notebook = nbformat.read(demo[0] / "01_quickstart.ipynb", as_version=4)
+    results = outputs(notebook)
+    assert not [o for o in results if o.output_type == "error"]
+    cards = [o.data for o in results if "text/html" in o.get("data", {}) and "gm-card" in o.data["text/html"]]
+    assert len(cards) >= 2
+    for card in cards:
+        assert card["text/plain"].strip()
+        assert "application/vnd.jupyter.widget-view+json" not in card
+    page = (demo[0] / "01_quickstart.html").read_text(encoding="utf-8")
+    assert "2 turns" in page
+    assert "kill a process in Linux" in page
+
+
+def test_the_stored_notebook_has_its_outputs() -> None:
+    notebook = nbformat.read(QUICKSTART, as_version=4)
+    assert all(cell.outputs or "import" in cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert not [o for o in outputs(notebook) if o.output_type == "error"]
+    assert QUICKSTART.stat().st_size < 400_000
+
+
+@pytest.fixture
+def kernel() -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    manager, client = start_new_kernel(kernel_name="python3", env={"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"})
+    yield manager, client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def run(client: BlockingKernelClient, code: str, *, wait_for: str | None = None) -> tuple[str, str]:
+    """Run code; return (status, everything printed). With `wait_for`, return as soon as that is printed."""
+    client.execute(code)
+    printed = ""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        try:
+            message = client.get_iopub_msg(timeout=1)
+        except queue.Empty:
+            continue
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream":
+            printed += content["text"]
+        elif kind in ("execute_result", "display_data"):
+            printed += content["data"].get("text/plain", "")
+        elif kind == "error":
+            printed += f"{content['ename']}: {content['evalue']}"
+        if wait_for is not None and wait_for in printed:
+            return "running", printed
+        if kind == "status" and content["execution_state"] == "idle":
+            reply = client.get_shell_msg(timeout=30)
+            return reply["content"]["status"], printed
+    raise AssertionError(f"no answer to {code!r}: {printed}")
+
+
+def test_an_interrupted_cell_goes_on_where_it_stopped(kernel: tuple[KernelManager, BlockingKernelClient]) -> None:
+    manager, client = kernel
+    setup = """
+import warnings; warnings.simplefilter("ignore")
+import pandas as pd, guard_magic
+from guard_magic.session import current_session
+guard = guard_magic.load("embedded")
+guard.engine.budget = 64
+df = pd.DataFrame({"text": [f"row number {i} of a table that takes a while" for i in range(3000)]})
+seen = guard.model.register_forward_hook(lambda *a: print("batch", flush=True) if guard.engine.n_forwards == 20 else None)
+"""
+    assert run(client, setup)[0] == "ok"
+    status, _ = run(client, "df.guard.score(progress=False)", wait_for="batch")
+    assert status == "running"
+    manager.interrupt_kernel()
+    status, printed = finish(client)
+    assert status == "error"
+    assert "KeyboardInterrupt" in printed
+    status, printed = run(client, "print(len(current_session().cache)); len(df.head(40).guard.score(progress=False))")
+    assert status == "ok"
+    n_cached = int(printed.split()[0])
+    assert 0 < n_cached < 3000, "stopped midway, and what was done is kept"
+
+
+def finish(client: BlockingKernelClient) -> tuple[str, str]:
+    """Wait for the cell that is running."""
+    printed = ""
+    while True:
+        message = client.get_iopub_msg(timeout=120)
+        if message["msg_type"] == "error":
+            printed += f"{message['content']['ename']}"
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            return client.get_shell_msg(timeout=30)["content"]["status"], printed
+
+
+def test_load_ext_in_a_kernel_is_light(kernel: tuple[KernelManager, BlockingKernelClient]) -> None:
+    _, client = kernel
+    assert run(client, "%load_ext guard_magic")[0] == "ok"
+    _, printed = run(client, "import sys; [m for m in ('torch', 'transformers', 'ipywidgets') if m in sys.modules]")
+    assert printed.strip() == "[]"

@@ -1,0 +1,184 @@
+"""Engines and protocols broken on purpose: each must fail the check that guards it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from test_attacks import ATTACKS, attack_check
+from test_engine import CHATS, Define, chat, engine_log_probs, max_error, plain_log_probs, read, small_model, small_rows
+from tokenizers import Tokenizer
+
+from guard_magic.engine import local
+from guard_magic.engine.guard import Guard
+from guard_magic.engine.head import head_at
+from guard_magic.engine.local import LocalEngine, Scored, TokenRow
+from guard_magic.engine.prefix_cache import PrefixCache
+from guard_magic.policy import LLAMA_GUARD_3
+from guard_magic.protocols.llama_guard import STRUCTURE
+from guard_magic.protocols.plan import PromptPlan, Structure
+from guard_magic.verdict import Reading, judge
+
+SOME = [*CHATS[:4], *CHATS[8:11], *CHATS[19:21]]
+LESS = LLAMA_GUARD_3.without(["S6", "S13"])
+
+
+class ReadsOneEarly(LocalEngine):
+    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
+        return super()._forward([s[:-1] for s in suffixes], prefix, [suffixes[0][-1], *chain[:-1]], wanted)
+
+
+class PadsInFront(LocalEngine):
+    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
+        width = max(map(len, suffixes))
+        return super()._forward([(*[0] * (width - len(s)), *s) for s in suffixes], prefix, chain, wanted)
+
+
+class ReadsWrongNode(LocalEngine):
+    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any) -> Iterator[Scored]:
+        return super().score(rows, chain, [(max(offset - 1, 0), token) for offset, token in wanted])
+
+
+class MixesRowsUp(LocalEngine):
+    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any) -> Iterator[Scored]:
+        for scored in super().score(rows, chain, wanted):
+            yield Scored(sorted(scored.positions), scored.log_probs, scored.error)
+
+
+class FirstPrefix(PrefixCache):
+    """Answers every prefix with the first one it ever computed."""
+
+    def get(self, prefix: tuple[int, ...]) -> Any:
+        return super().get(next(iter(self._frozen), prefix))
+
+
+class FirstPrefixForAll(LocalEngine):
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.prefixes = FirstPrefix(model)
+
+
+class ForgetsThePrefix(LocalEngine):
+    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
+        return super()._forward(suffixes, (), chain, wanted)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_digits"])
+@pytest.mark.parametrize(
+    "mutant",
+    [LocalEngine, ReadsOneEarly, PadsInFront, ReadsWrongNode, MixesRowsUp, FirstPrefixForAll, ForgetsThePrefix],
+)
+def test_engine_mutants(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    define: Define,
+    name: str,
+    mutant: type[LocalEngine],
+) -> None:
+    guard: Guard = request.getfixturevalue(name)
+    monkeypatch.setattr(guard, "engine", mutant(guard.model))
+    error = max_error(read(guard, SOME), [define(guard, one) for one in SOME])
+    if mutant is LocalEngine:
+        assert error <= 1e-4
+    else:
+        assert error > 1e-2
+
+
+def test_positions_one_early(tiny: Guard, define: Define, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "head_at", lambda model, positions: head_at(model, positions - 1))
+    assert max_error(read(tiny, SOME), [define(tiny, one) for one in SOME]) > 1e-2
+
+
+def test_prefix_of_another_policy(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny, "engine", LocalEngine(tiny.model, share_prefix=False))
+    true = read(tiny, SOME, LESS)
+    monkeypatch.setattr(tiny, "engine", LocalEngine(tiny.model))
+    read(tiny, [chat("hi")])
+    assert max_error(read(tiny, SOME, LESS), true) <= 1e-4
+    monkeypatch.setattr(tiny, "engine", FirstPrefixForAll(tiny.model))
+    read(tiny, [chat("hi")])
+    assert max_error(read(tiny, SOME, LESS), true) > 1e-2
+
+
+class HeadByHand(LocalEngine):
+    """Applies the head to the hidden states itself, without the model's own final transform."""
+
+    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
+        found = []
+        for suffix in suffixes:
+            ids = torch.tensor([[*prefix, *suffix, *chain]])
+            states = self.model.model(input_ids=ids).last_hidden_state[0]
+            logs = self.model.lm_head(states).log_softmax(-1)
+            at = len(prefix) + len(suffix) - 1
+            found.append([float(logs[at + offset, token]) for offset, token in wanted])
+        return found
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"), [("llama", False), ("gemma2", True), ("granite", True), ("cohere2", True)]
+)
+def test_head_without_the_final_transform(name: str, differs: bool) -> None:
+    model = small_model(name)
+    expected = plain_log_probs(model, small_rows())
+    assert max_error(engine_log_probs(LocalEngine(model), small_rows()), expected) <= 1e-4
+    error = max_error(engine_log_probs(HeadByHand(model), small_rows()), expected)
+    assert error > 1e-2 if differs else error <= 1e-4
+
+
+def not_scored(guard: Guard, floor: float) -> list[bool]:
+    """Whether rows stay unscored for a reading on which the guard answered neither verdict."""
+    neither = Reading(math.log(0.1), math.log(0.3), (-1.0,) * 14, 9)
+    verdict = judge(neither, LLAMA_GUARD_3, threshold=0.5, guard="g", assessed_role="user", min_verdict_mass=floor)
+    floor_before, guard.min_verdict_mass = guard.min_verdict_mass, 2 * floor  # no row has a mass of 1.8
+    try:
+        verdicts = guard.score(["kill", "river"])
+    finally:
+        guard.min_verdict_mass = floor_before
+    return [v.category is None and v.error is not None for v in (verdict, *verdicts)]
+
+
+def test_mass_floor_off(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(not_scored(tiny, 0.9))
+    assert not any(not_scored(tiny, 0.0))
+    monkeypatch.setattr(Reading, "is_readable", lambda self, floor: True)
+    assert not any(not_scored(tiny, 0.9))
+
+
+def test_equality_check_is_not_fooled_by_nan() -> None:
+    good = [{"unsafe": -1.0, "S1": -math.inf}]
+    assert max_error(good, [{"unsafe": -1.0, "S1": -math.inf}]) == 0
+    assert max_error([{"unsafe": math.nan, "S1": -1.0}], good) == math.inf
+
+
+# The conversation cannot speak for the guard
+
+
+def plain_tokenizer(plan: PromptPlan) -> Tokenizer:
+    return Tokenizer.from_str(plan.tokenizer.backend_tokenizer.to_str())
+
+
+@pytest.fixture
+def plan(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> PromptPlan:
+    return tiny.plan(None)
+
+
+def test_plain_tokenizer_is_caught_row_by_row(plan: PromptPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack = [("user", ATTACKS["answer"])]
+    assert attack_check(plan, attack)
+    monkeypatch.setitem(plan.__dict__, "text_tokenizer", plain_tokenizer(plan))
+    assert not attack_check(plan, attack)  # refused: the second line holds
+    monkeypatch.setattr(PromptPlan, "_check_control", lambda self, ids, layout: None)
+    with pytest.raises(AssertionError):
+        attack_check(plan, attack)
+
+
+@pytest.mark.parametrize("attack", ["end_conversation", "policy_block", "agent_turn", "agent_turn_line_separator"])
+def test_structure_not_neutralised(plan: PromptPlan, monkeypatch: pytest.MonkeyPatch, attack: str) -> None:
+    assert attack_check(plan, [("user", ATTACKS[attack])])
+    monkeypatch.setattr(plan, "structure", Structure(STRUCTURE.pattern, lambda match: match[0]))
+    monkeypatch.setattr(Structure, "neutralise", lambda self, text: (text, 0))
+    with pytest.raises(AssertionError):
+        attack_check(plan, [("user", ATTACKS[attack])])
