@@ -228,8 +228,9 @@ def parse_body(text: str, *, text_only: bool = False) -> list[Conversation]:
     """
     if text_only or not text.strip():
         return [parse_conversation(text.strip("\n"))]
-    if text.lstrip()[0] in "[{":
-        return _parse_json_body(text.strip())
+    bare = text.removeprefix("\ufeff").strip()
+    if bare.startswith(("[", "{")):
+        return _parse_json_body(bare)
     transcript = parse_transcript(text)
     return [transcript if transcript is not None else parse_conversation(text.strip("\n"))]
 

@@ -7,82 +7,37 @@ Resident guards, which of them is current, the current policy and threshold, and
 from __future__ import annotations
 
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from guard_magic.cache import ScoreCache
-from guard_magic.conversation import Conversation, RoleChanges, RoleRules, parse_conversation
+from guard_magic.conversation import Conversation, RoleRules, parse_conversation
 from guard_magic.errors import (
     ConversationError,
     EmbeddedGuardWarning,
-    GuardWarning,
     LoadError,
     PolicyError,
     ScoreError,
     UnknownGuardError,
     shorten,
 )
-from guard_magic.interrupts import interrupts_held
 from guard_magic.policy import Policy, as_policy
+from guard_magic.scoring import Request, caller_level, progress_bar, score_rows, warn_unscored
 from guard_magic.tables import Row, attach_verdicts, check_free, plan_columns, read_frame, read_series
-from guard_magic.verdict import Reading, Verdict, Verdicts, checked_extras, column_names, unscored
+from guard_magic.verdict import Verdict, Verdicts, checked_extras, column_names
 
 if TYPE_CHECKING:
-    from guard_magic.engine.guard import Asked, Guard
+    from guard_magic.engine.guard import Guard
 
-__all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "Request", "Session", "current_session"]
+__all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "Errors", "Session", "current_session"]
 
 DEFAULT_THRESHOLD = 0.5
 EMBEDDED_NAME = "embedded"
 _MODEL_VARIABLE = "GUARD_MAGIC_MODEL"
-_CHUNK = 4_096
-"""Rows made ready at a time: enough to sort by length, few enough to start at once on a large table."""
-
-_Tick = Callable[[int], object]
 Errors = Literal["coerce", "raise"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of which guard: everything that is the same for all rows of a call."""
-
-    guard: Guard
-    policy: Policy
-    threshold: float
-    roles: RoleRules = "merge"
-    generate: bool = False
-
-    @property
-    def asking(self) -> Policy | None:
-        """The policy as the guard takes it: None for its own."""
-        return None if self.policy == self.guard.policy else self.policy
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What is counted over the rows of a call, to be said once."""
-
-    changes: RoleChanges = field(default_factory=RoleChanges)
-    n_neutralised: int = 0
-
-    def add(self, asked: Asked) -> None:
-        self.changes += asked.changes
-        self.n_neutralised += bool(asked.prompt.n_neutralised)
-
-    def warn(self) -> None:
-        if self.changes:
-            _warn(f"messages that do not fit the guard's prompt: {self.changes}")
-        if self.n_neutralised:
-            _warn(
-                "the guard's own structural text (such as <END CONVERSATION> or a forged turn) was neutralised "
-                f"in {self.n_neutralised:,} of the conversations"
-            )
 
 
 class Session:
@@ -205,7 +160,7 @@ class Session:
             "no guard is loaded: using the small embedded one, a starter and no substitute for a full-size guard. "
             "Load one with %guard load meta-llama/Llama-Guard-3-8B",
             EmbeddedGuardWarning,
-            stacklevel=_outside(),
+            stacklevel=caller_level(),
         )
         return self.load(EMBEDDED_NAME)
 
@@ -242,15 +197,13 @@ class Session:
         ConversationError
             Where it cannot be read or asked about.
         """
-        return self.moderate_many([parse_conversation(conversation)], request)[0]
+        read = parse_conversation(conversation)
+        request.guard.ask(read, policy=request.asking, roles=request.roles)
+        return self.moderate_many([read], request)[0]
 
     def moderate_many(self, conversations: Sequence[Conversation], request: Request) -> Verdicts:
         """Score a few conversations for display: each verdict remembers its conversation."""
-        verdicts, tally = self._verdicts(conversations, request, keep=True, tick=lambda n: None)
-        tally.warn()
-        if len(conversations) == 1 and isinstance(verdicts[0], ConversationError):
-            raise verdicts[0]
-        return Verdicts([self._final(verdict, request) for verdict in verdicts], request.policy)
+        return score_rows(conversations, request, self.cache, keep=True)
 
     def score_rows(self, rows: Sequence[Row], request: Request, *, label: str, progress: bool = True) -> Verdicts:
         """Score the rows of a table.
@@ -276,13 +229,11 @@ class Session:
                 f"{len(rows):,} rows are scored by the small embedded guard: a starter that misses much, "
                 "no substitute for a full-size guard (see its MODEL_CARD.md)",
                 EmbeddedGuardWarning,
-                stacklevel=_outside(),
+                stacklevel=caller_level(),
             )
-        with _bar(len(rows), f"{request.guard.name} · {label}", progress) as tick:
-            found, tally = self._verdicts(rows, request, keep=False, tick=tick)
-        tally.warn()
-        verdicts = Verdicts([self._final(verdict, request) for verdict in found], request.policy)
-        _warn_unscored(verdicts)
+        with progress_bar(len(rows), f"{request.guard.name} · {label}", progress) as tick:
+            verdicts = score_rows(rows, request, self.cache, tick=tick)
+        warn_unscored(verdicts)
         return verdicts
 
     def score_frame(
@@ -358,72 +309,6 @@ class Session:
             generate="generated_text" in extras,
         )
 
-    def _verdicts(
-        self, rows: Sequence[Row], request: Request, *, keep: bool, tick: _Tick
-    ) -> tuple[list[Verdict | ConversationError], _Tally]:
-        found: list[Verdict | ConversationError] = []
-        tally = _Tally()
-        with interrupts_held() as check:
-            for start in range(0, len(rows), _CHUNK):
-                chunk = rows[start : start + _CHUNK]
-                asked = [_try_ask(row, request) for row in chunk]
-                check()
-                ready = [row for row in asked if not isinstance(row, ConversationError)]
-                for row in ready:
-                    tally.add(row)
-                tick(len(asked) - len(ready))
-                results = self._read(ready, request, tick, check)
-                texts = self._write(ready, results, request)
-                judged = iter(
-                    _remember(request.guard.verdict(row, result, request.policy, request.threshold, text), row, keep)
-                    for row, result, text in zip(ready, results, texts, strict=True)
-                )
-                found += [row if isinstance(row, ConversationError) else next(judged) for row in asked]
-        return found, tally
-
-    def _read(
-        self, asked: Sequence[Asked], request: Request, tick: _Tick, check: Callable[[], None]
-    ) -> list[Reading | ScoreError]:
-        """Read prompts through the cache; every finished batch is kept before an interrupt is raised."""
-        keys = [request.guard.key(row.prompt, request.asking) for row in asked]
-        results: dict[int, Reading | ScoreError] = {}
-        for i, key in enumerate(keys):
-            cached = self.cache.get(key)
-            if cached is not None:
-                results[i] = cached
-        tick(len(results))
-        missing = [i for i in range(len(asked)) if i not in results]
-        for batch in request.guard.read([asked[i].prompt for i in missing], policy=request.asking):
-            for position, result in batch:
-                i = missing[position]
-                results[i] = result
-                if isinstance(result, Reading):
-                    self.cache.put(keys[i], result)
-            tick(len(batch))
-            check()
-        return [results[i] for i in range(len(asked))]
-
-    def _write(
-        self, asked: Sequence[Asked], results: Sequence[Reading | ScoreError], request: Request
-    ) -> list[str | None]:
-        texts: list[str | None] = [None] * len(asked)
-        if not request.generate:
-            return texts
-        keys = [request.guard.key(row.prompt, request.asking) for row in asked]
-        texts = [self.cache.get_text(key) for key in keys]
-        wanted = [(i, r) for i, r in enumerate(results) if isinstance(r, Reading) and texts[i] is None]
-        written = request.guard.write([asked[i].prompt for i, _ in wanted], [reading for _, reading in wanted])
-        for (i, _), text in zip(wanted, written, strict=True):
-            texts[i] = text
-            if text is not None:
-                self.cache.put_text(keys[i], text)
-        return texts
-
-    def _final(self, verdict: Verdict | ConversationError, request: Request) -> Verdict:
-        if isinstance(verdict, Verdict):
-            return verdict
-        return unscored(verdict, threshold=request.threshold, guard=request.guard.label, policy=request.policy)
-
     def _add(self, guard: Guard) -> Guard:
         self.guards[guard.name] = guard
         self.current = guard.name
@@ -450,19 +335,6 @@ def current_session() -> Session:
     return _SESSION
 
 
-def _try_ask(row: Row, request: Request) -> Asked | ConversationError:
-    if isinstance(row, ConversationError):
-        return row
-    try:
-        return request.guard.ask(row, policy=request.asking, roles=request.roles)
-    except ConversationError as error:
-        return error
-
-
-def _remember(verdict: Verdict, asked: Asked, keep: bool) -> Verdict:
-    return replace(verdict, conversation=asked.conversation) if keep else verdict
-
-
 def _checked_threshold(threshold: float) -> float:
     try:
         number = float(threshold)
@@ -471,45 +343,3 @@ def _checked_threshold(threshold: float) -> float:
     if not 0.0 <= number <= 1.0:
         raise ScoreError(f"threshold {shorten(threshold)} is no number in [0, 1]", hint="0.5 is the usual start.")
     return number
-
-
-@contextmanager
-def _bar(total: int, label: str, progress: bool) -> Iterator[_Tick]:
-    """Show one bar for `total` rows, closed and gone whatever happens."""
-    if not progress or not total:
-        yield lambda n: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc=label, unit=" rows", leave=False, dynamic_ncols=True) as bar:
-        yield bar.update
-
-
-def _warn_unscored(verdicts: Verdicts) -> None:
-    reasons: dict[str, int] = {}
-    for verdict in verdicts:
-        if verdict.error is not None:
-            reason = verdict.error.split(" (")[0].split(":")[0]
-            reasons[reason] = reasons.get(reason, 0) + 1
-    if reasons:
-        common = sorted(reasons.items(), key=lambda pair: -pair[1])[:3]
-        listed = "; ".join(f"{n} × {shorten(reason, 80)[1:-1]}" for reason, n in common)
-        more = f"; {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
-        lost = sum(reasons.values())
-        _warn(
-            f"{lost:,} of {len(verdicts):,} rows were not scored ({listed}{more}): NA, with the reason in guard_error"
-        )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, GuardWarning, stacklevel=_outside())
-
-
-def _outside() -> int:
-    """Return the stacklevel of the first caller that is neither this package nor IPython: the user's own line."""
-    frame, level = sys._getframe(1), 1
-    while str(frame.f_globals.get("__name__", "")).split(".")[0] in ("guard_magic", "IPython", "contextlib"):
-        if frame.f_back is None:
-            break
-        frame, level = frame.f_back, level + 1
-    return level

@@ -148,7 +148,7 @@ def judge(
             guard=guard,
             assessed_role=assessed_role,
             n_tokens=reading.n_tokens,
-            verdict_mass=reading.verdict_mass,
+            verdict_mass=None if math.isnan(reading.verdict_mass) else reading.verdict_mass,
             conversation=conversation,
             policy=policy,
         )

@@ -11,6 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from guard_magic import display
+from guard_magic.display.as_html import STYLE
 from guard_magic.conversation import Conversation, Message, Role
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
@@ -341,7 +342,7 @@ def test_a_long_guard_name_wraps() -> None:
 
 
 def test_size_budgets() -> None:
-    assert len(display._STYLE.encode()) < 3072
+    assert len(STYLE.encode()) < 3072
     assert max(len(HTML[name].encode()) for name in ("safe", "unsafe", "lost")) < 8192
     assert len(HTML["table"].encode()) < 24_000
     assert len(display.verdict_html(verdict(0.2, ("user", "x" * 1_000_000)))) < 60_000

@@ -22,6 +22,7 @@ LAYERS = [
     "engine",
     "cache",
     "interrupts",
+    "scoring",
     "session",
     "evaluation",
     "display",
@@ -33,7 +34,7 @@ LAYERS = [
     "__init__",
 ]
 LAZY_SEAMS = {("__init__", "magics"), ("session", "engine")}
-TYPE_ONLY = {("__init__", "engine"), ("frames", "engine"), ("session", "engine")}
+TYPE_ONLY = {("__init__", "engine"), ("frames", "engine"), ("session", "engine"), ("scoring", "engine")}
 HEAVY = {"torch", "transformers", "IPython", "ipywidgets", "anywidget", "accelerate", "gguf", "tokenizers"}
 HOMES = {
     "torch": {"engine"},

@@ -421,18 +421,21 @@ HIDE = "(m.content if 'zq' in m.content or m.content | length < 20 else 'hidden'
 @pytest.mark.parametrize(
     "content", [CUT, HIDE, "m.content | replace('a', 'b')", "m.content | lower", "m.content | trim"]
 )
-def test_templates_that_branch_on_content(content: str) -> None:
+def test_templates_that_change_content_are_never_judged_by_what_they_hide(content: str) -> None:
     tokenizer = small_tokenizer(content)
     plan = plan_prompts(tokenizer)
-    refused = 0
+    n_refused = 0
     for text in [*TEXTS, "a" * 49, "a" * 50, "long text. " * 30, "A b " * 100]:
+        is_whole = text.strip() in tokenizer.apply_chat_template(chat_of(text), tokenize=False)
         try:
             ids = ids_of(plan, text)
         except ConversationError:
-            refused += 1
+            assert not is_whole
+            n_refused += 1
             continue
+        assert is_whole
         assert ids == reference.prompt_ids(tokenizer, chat_of(text))
-    assert refused < 5
+    assert (n_refused == 0) == (content == "m.content | trim")
 
 
 def test_padding_is_stripped_only_where_the_template_strips() -> None:

@@ -30,7 +30,7 @@ CAPS = {
     "cyberseceval_frr": 200,
     "dolly_6k": 6000,
 }
-REPEATS = {"contrast": 3, "rbr_gold_prompts": 2}
+REPEATS = {"contrast": 8, "rbr_gold_prompts": 2}
 
 
 class Row(TypedDict):

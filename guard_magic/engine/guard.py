@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guard_magic.conversation import Conversation, RoleChanges, RoleRules, adapt_roles, parse_conversation
+from guard_magic.conversation import Conversation, Message, RoleChanges, RoleRules, adapt_roles, parse_conversation
 from guard_magic.engine.batching import group_positions
 from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.local import LocalEngine, TokenRow
-from guard_magic.errors import ConversationError, LoadError, ProtocolError, ScoreError, UnknownGuardError
+from guard_magic.errors import ConversationError, LoadError, ProtocolError, ScoreError, UnknownGuardError, shorten
 from guard_magic.policy import Policy
 from guard_magic.protocols import llama_guard
 from guard_magic.protocols.chain import read_codes
@@ -26,7 +26,8 @@ from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 __all__ = ["Asked", "Guard"]
 
 _UNIQUE = itertools.count(1)
-_PROBE = Conversation(parse_conversation("What is the capital of France?").messages)
+_MAX_PLANS = 16
+_PROBE = parse_conversation("What is the capital of France?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,10 @@ class Guard:
     def plan(self, policy: Policy | None) -> PromptPlan:
         """Return how this guard asks about `policy` (None: its own)."""
         if policy not in self._plans:
-            plan = llama_guard.plan_prompts(self._tokenizer, policy)
+            plan = llama_guard.plan_prompts(self._tokenizer, policy, like=self._plans.get(None))
             plan.chain  # noqa: B018 - discovered now, so that a guard that cannot be asked fails here
+            if len(self._plans) > _MAX_PLANS:
+                self._plans = {None: self._plans[None]}
             self._plans[policy] = plan
         return self._plans[policy]
 
@@ -265,9 +268,11 @@ class Guard:
         Verdicts
             In the order of `conversations`; rows that could not be scored carry their error.
         """
-        if isinstance(conversations, str | Mapping | Conversation):
+        if isinstance(conversations, str | Mapping | Conversation) or any(
+            isinstance(value, Mapping | Message) for value in conversations
+        ):
             raise ConversationError(
-                f"expected a list of conversations, got {type(conversations).__name__}",
+                f"expected a list of conversations, got {shorten(conversations)}",
                 hint="Put one conversation into a list: guard.score([conversation]).",
             )
         asked_policy = self.asked_policy(policy, exclude)

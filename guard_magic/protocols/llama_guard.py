@@ -10,6 +10,7 @@ The embedded guard speaks the same protocol with a short prompt that carries no 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from guard_magic.conversation import Role
@@ -68,7 +69,7 @@ def carried_policy(tokenizer: Any) -> Policy | None:
     return LLAMA_GUARD_3 if found == LLAMA_GUARD_3.categories else Policy("the guard's own", found)
 
 
-def plan_prompts(tokenizer: Any, policy: Policy | None = None) -> PromptPlan:
+def plan_prompts(tokenizer: Any, policy: Policy | None = None, *, like: PromptPlan | None = None) -> PromptPlan:
     """Plan how this tokenizer asks about `policy`.
 
     Parameters
@@ -77,6 +78,8 @@ def plan_prompts(tokenizer: Any, policy: Policy | None = None) -> PromptPlan:
         The guard's transformers tokenizer, with its chat template.
     policy
         The hazards to ask about; None for those the guard's own prompt carries (or was trained on).
+    like
+        Another plan of the same tokenizer, whose text-only copy is shared.
 
     Raises
     ------
@@ -87,16 +90,17 @@ def plan_prompts(tokenizer: Any, policy: Policy | None = None) -> PromptPlan:
     """
     own = carried_policy(tokenizer)
     if policy is None or policy == own:
-        return PromptPlan(tokenizer, own or LLAMA_GUARD_3, STRUCTURE)
+        return PromptPlan(tokenizer, own or LLAMA_GUARD_3, STRUCTURE, like=like)
     if own is None:
         raise PolicyError(
             f"this guard's prompt carries no policy, so policy {policy.name!r} cannot be asked",
             hint="Leave out policy and exclude, or load a guard such as meta-llama/Llama-Guard-3-8B.",
         )
-    return PromptPlan(tokenizer, policy, STRUCTURE, edit=lambda text: _replace_block(text, policy))
+    edit = partial(_replace_block, policy=policy)
+    return PromptPlan(tokenizer, policy, STRUCTURE, edit=edit, like=like)
 
 
-def _replace_block(text: str, policy: Policy) -> str:
+def _replace_block(text: str, *, policy: Policy) -> str:
     lines = [f"{c.code}: {c.name}." + (f"\n{c.description}" if c.description else "") for c in policy]
     replaced, count = _BLOCK.subn(lambda match: match[1] + "\n".join(lines) + match[3], text)
     if count != 1:

@@ -14,7 +14,7 @@ import inspect
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -119,6 +119,9 @@ class PromptPlan:
         Structural text to neutralise in contents.
     lead
         The whitespace that the guard writes before its verdict.
+    like
+        Another plan of the same tokenizer, whose text-only copy is shared: making one takes seconds for a
+        large vocabulary.
     """
 
     tokenizer: Any
@@ -126,7 +129,12 @@ class PromptPlan:
     structure: Structure
     edit: Callable[[str], str] = str
     lead: str = "\n\n"
+    like: InitVar[PromptPlan | None] = None
+    text_tokenizer: Tokenizer = field(init=False, repr=False)
     _layouts: OrderedDict[tuple[Role, ...], _Layout] = field(default_factory=OrderedDict, init=False, repr=False)
+
+    def __post_init__(self, like: PromptPlan | None) -> None:
+        self.text_tokenizer = like.text_tokenizer if like else text_only_copy(self.tokenizer, self.control)
 
     @cached_property
     def control(self) -> dict[str, int]:
@@ -137,11 +145,6 @@ class PromptPlan:
     def control_ids(self) -> frozenset[int]:
         """The ids of `control`."""
         return frozenset(self.control.values())
-
-    @cached_property
-    def text_tokenizer(self) -> Tokenizer:
-        """The private copy that reads every text as text."""
-        return text_only_copy(self.tokenizer, self.control)
 
     @cached_property
     def chain(self) -> AnswerChain:
@@ -291,6 +294,12 @@ class PromptPlan:
                 hint="Shorten or simplify the text; transformers 5.20 or newer can render more of such rows.",
             )
         messages = _messages(layout.own.roles, contents)
+        rendered = self._render(messages)
+        if not all(content in rendered for content in contents):
+            raise ConversationError(
+                "the guard's template cuts or hides part of this text, so the guard would judge what it has not read",
+                hint="Shorten the text; nothing is scored by a part of it.",
+            )
         ids = template(messages, tokenize=True, return_dict=False, sanitize_control_tokens=True)
         lead = self._plain(layout.own.roles, ["x"] * len(contents))
         bare = self.tokenizer(layout.own.fill(["x"] * len(contents)), add_special_tokens=not self._writes_bos)
