@@ -11,8 +11,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from guard_magic import display
-from guard_magic.display.as_html import STYLE
 from guard_magic.conversation import Conversation, Message, Role
+from guard_magic.display.as_html import STYLE
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 
