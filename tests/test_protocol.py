@@ -525,3 +525,14 @@ def test_chains_are_values(tiny: Guard) -> None:
     assert isinstance(tiny.plan(None).chain, AnswerChain)
     assert isinstance(parse_conversation("x"), Conversation)
     assert hash(tiny.plan(None).chain) == hash(tiny.plan(None).chain)
+
+
+def test_a_template_that_raises_is_a_clear_error() -> None:
+    by_content = small_tokenizer("(raise_exception('no bananas') if 'banana' in m.content else m.content)")
+    plan = plan_prompts(by_content)
+    assert ids_of(plan, "an apple")
+    with pytest.raises(ConversationError, match="refuses this conversation: no bananas"):
+        ids_of(plan, "a banana")
+    always = small_tokenizer("raise_exception('never')")
+    with pytest.raises(ProtocolError, match="refuses the roles user: never"):
+        ids_of(PromptPlan(always, LLAMA_GUARD_3, llama_guard.STRUCTURE), "x")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
-import sys
 import threading
 import warnings
 import weakref
@@ -357,9 +355,26 @@ def test_wrap_never_changes_the_model(llama3: Any) -> None:
     assert not model.get_output_embeddings()._forward_hooks
 
 
-def test_default_guard_from_the_environment(saved: Path) -> None:
-    code = "import guard_magic as g; g.session.current_session().guard(); print(g.status()['guard'][0])"
-    environment = {**os.environ, "GUARD_MAGIC_MODEL": str(saved), "HF_HUB_OFFLINE": "1"}
-    code = code.replace(".guard();", ".load(__import__('os').environ['GUARD_MAGIC_MODEL'], min_verdict_mass=0);")
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "tiny-guard"
+def test_default_guard_from_the_environment(monkeypatch: pytest.MonkeyPatch, embedded: Guard) -> None:
+    folder = Path(guard_magic.__file__).parent / "embedded"
+    monkeypatch.setenv("GUARD_MAGIC_MODEL", str(folder / "guard.gguf"))
+    guard = Session().guard()
+    assert guard.name == "guard.gguf"
+    assert guard.score(["Hello"])[0].unsafe_score == pytest.approx(embedded.score(["Hello"])[0].unsafe_score, abs=1e-5)
+
+
+def test_without_any_guard_the_embedded_one_says_so(monkeypatch: pytest.MonkeyPatch, embedded: Guard) -> None:
+    monkeypatch.delenv("GUARD_MAGIC_MODEL", raising=False)
+    session = Session()
+    with pytest.warns(EmbeddedGuardWarning, match="no guard is loaded") as caught:
+        guard = session.guard()
+    assert caught[0].filename == __file__
+    assert (guard.name, guard.is_embedded, session.current) == ("embedded", True, "embedded")
+    with pytest.raises(PolicyError, match="carries no policy"):
+        session.request(exclude=["S1"])
+    session.set_policy({"S1": "Rude Words"})
+    with pytest.raises(PolicyError) as refused:
+        session.request()
+    assert "%guard policy reset" in refused.value.hint
+    again = Session()
+    assert again.guard("embedded").label == guard.label, "by name it is loaded without a word"

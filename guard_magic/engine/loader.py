@@ -149,7 +149,10 @@ def _open(found: _Source, device: torch.device, dtype: torch.dtype, revision: st
     common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": found.is_local}
     if revision is not None:
         common["revision"] = revision
-    tokenizer = AutoTokenizer.from_pretrained(found.place, **common)
+    has_tokenizer = found.gguf is None or (Path(found.place) / "tokenizer.json").exists()
+    tokenizer = AutoTokenizer.from_pretrained(
+        found.place, **({} if has_tokenizer else {"gguf_file": found.gguf}), **common
+    )
     weights: dict[str, Any] = {"gguf_file": found.gguf} if found.gguf else {"use_safetensors": True}
     model = AutoModelForCausalLM.from_pretrained(found.place, dtype=dtype, **weights, **common)
     return model.to(device).eval().requires_grad_(False), tokenizer

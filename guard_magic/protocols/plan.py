@@ -191,11 +191,15 @@ class PromptPlan:
         """
         layout = self._layout(conversation.roles)
         contents, count = self._contents(conversation)
-        if self.is_exact and layout.own.fill(contents) == self._render(_messages(conversation.roles, contents)):
+        try:
+            rendered = self._render(_messages(conversation.roles, contents))
+        except Exception as error:  # whatever a template raises
+            raise ConversationError(f"the guard's template refuses this conversation: {error}") from error
+        if self.is_exact and layout.own.fill(contents) == rendered:
             ids = self._stretches(layout, contents)
             self._check_control(ids, layout)
             return Prompt(ids, len(layout.head), count)
-        ids = self._native(layout, contents)
+        ids = self._native(layout, contents, rendered)
         self._check_control(ids, layout)
         return Prompt(ids, common_prefix([layout.head, ids]), count)
 
@@ -285,7 +289,7 @@ class PromptPlan:
         ids = tuple(self.tokenizer(text, add_special_tokens=not self._writes_bos)["input_ids"])
         return ids[:-1] if answer == "safe" else ids
 
-    def _native(self, layout: _Layout, contents: Sequence[str]) -> tuple[int, ...]:
+    def _native(self, layout: _Layout, contents: Sequence[str], rendered: str) -> tuple[int, ...]:
         """Tokenize by transformers' own sanitizing render; slower, and only for the template's own policy."""
         template = self.tokenizer.apply_chat_template
         if layout.asked != layout.own or "sanitize_control_tokens" not in inspect.signature(template).parameters:
@@ -293,13 +297,12 @@ class PromptPlan:
                 "the guard's template changes this text, so it cannot be asked about exactly",
                 hint="Shorten or simplify the text; transformers 5.20 or newer can render more of such rows.",
             )
-        messages = _messages(layout.own.roles, contents)
-        rendered = self._render(messages)
         if not all(content in rendered for content in contents):
             raise ConversationError(
                 "the guard's template cuts or hides part of this text, so the guard would judge what it has not read",
                 hint="Shorten the text; nothing is scored by a part of it.",
             )
+        messages = _messages(layout.own.roles, contents)
         ids = template(messages, tokenize=True, return_dict=False, sanitize_control_tokens=True)
         lead = self._plain(layout.own.roles, ["x"] * len(contents))
         bare = self.tokenizer(layout.own.fill(["x"] * len(contents)), add_special_tokens=not self._writes_bos)

@@ -81,7 +81,12 @@ def build_skeleton(render: RenderMessages, roles: Sequence[Role]) -> Skeleton:
     """
     sentinels = [f"zq{i:05d}sentinel" for i in range(len(roles))]
     messages = [{"role": role, "content": text} for role, text in zip(roles, sentinels, strict=True)]
-    text = render(messages)
+    try:
+        text = render(messages)
+    except Exception as error:  # whatever a template raises
+        raise ProtocolError(
+            f"the chat template refuses the roles {' '.join(roles)}: {error}", hint="Is it the guard's own template?"
+        ) from error
     counts = [text.count(sentinel) for sentinel in sentinels]
     if counts != [1] * len(sentinels):
         raise ProtocolError(
