@@ -142,7 +142,7 @@ def test_scores_span_the_range(guard: Guard) -> None:
     low, high = (0.3, 0.7) if guard.is_embedded else (0.01, 0.99)
     assert min(scores) < low
     assert max(scores) > high
-    assert sum(low < score < high for score in scores) > len(scores) // (10 if guard.is_embedded else 2)
+    assert sum(low < score < high for score in scores) > (2 if guard.is_embedded else len(scores) // 2)
     assert len({v.category for v in verdicts}) >= (2 if guard.is_embedded else 5)
 
 
@@ -152,6 +152,7 @@ def test_batches_of_any_size(
     guard: Guard, define: Define, monkeypatch: pytest.MonkeyPatch, size: int, share_prefix: bool
 ) -> None:
     monkeypatch.setattr(guard.engine, "share_prefix", share_prefix)
+    monkeypatch.setattr("guard_magic.engine.batching._TIGHT", 0.0)  # batches of this size, padded as they may be
     chats = [one for one in defined_chats(guard) if len(one[0]["content"]) < 100][: 12 if size < 64 else None]
     chain = len(guard.plan(None).chain.tokens)
     prompts = [guard.ask(parse_conversation(one)).prompt for one in chats]

@@ -149,6 +149,24 @@ def _add_settings(writer: GGUFWriter, config: LlamaConfig) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
 
 
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save a tokenizer under the class name that transformers 4 and 5 both know.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerFast
+        The guard's tokenizer.
+    folder : Path
+        Where to.
+    """
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings.pop("backend", None)
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
 def verify(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, data: Path, rows: int
 ) -> dict[str, float]:
@@ -207,7 +225,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     model, tokenizer = load_checkpoint(args.checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(args.out)
+    save_tokenizer(tokenizer, args.out)
     write_gguf(model, args.out / "guard.gguf")
     report = verify(model, tokenizer, args.out, args.data, args.rows)
     print(json.dumps(report))

@@ -11,6 +11,9 @@ from typing import TypeVar
 
 __all__ = ["group_positions", "halve", "plan_batches"]
 
+_TIGHT = 0.9
+_FILLED = 0.25
+
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -25,7 +28,9 @@ def group_positions(keys: Sequence[Key]) -> dict[Key, list[int]]:
 def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Pack rows into batches of at most `budget` padded tokens, longest rows first.
 
-    Longest first, so that the batch most likely to run out of memory is the first to try.
+    Longest first, so that the batch most likely to run out of memory is the first to try. A batch that is a
+    quarter full takes no row that would be padded by more than a tenth: smaller batches cost less than padding
+    (measured in benchmarks/LOG.md).
 
     Parameters
     ----------
@@ -42,11 +47,16 @@ def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     batches: list[list[int]] = []
     for i in order:
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+        if batches and _takes(len(batches[-1]), lengths[batches[-1][0]], lengths[i], budget):
             batches[-1].append(i)
         else:
             batches.append([i])
     return batches
+
+
+def _takes(n_rows: int, width: int, length: int, budget: int) -> bool:
+    fits = (n_rows + 1) * width <= budget
+    return fits and (length >= _TIGHT * width or n_rows * width < _FILLED * budget)
 
 
 def halve(batch: Sequence[int]) -> tuple[list[int], list[int]]:
