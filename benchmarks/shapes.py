@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
@@ -59,6 +59,12 @@ def _backend() -> str:
     with importlib.resources.as_file(ranks) as path:
         converter = TikTokenConverter(str(path), pattern=_PATTERN, extra_special_tokens=_special_tokens())
         backend: Tokenizer = converter.converted()
+    add_bos = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A",
+        pair="<|begin_of_text|> $A <|begin_of_text|> $B",
+        special_tokens=[("<|begin_of_text|>", 128_000)],
+    )
+    backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), add_bos])
     return str(backend.to_str())
 
 

@@ -536,3 +536,16 @@ def test_a_template_that_raises_is_a_clear_error() -> None:
     always = small_tokenizer("raise_exception('never')")
     with pytest.raises(ProtocolError, match="refuses the roles user: never"):
         ids_of(PromptPlan(always, LLAMA_GUARD_3, llama_guard.STRUCTURE), "x")
+
+
+def test_bos_stands_once(tiny: Guard) -> None:
+    """The real tokenizer adds a BOS, and the template writes its own: the published snippet has two of them."""
+    conversation = parse_conversation("Hello")
+    once = reference.prompt_ids(tiny.tokenizer, conversation.to_list())
+    published = reference.prompt_ids(tiny.tokenizer, conversation.to_list(), bos="published")
+    assert tiny.tokens(conversation) == once
+    assert once.count(128_000) == 1
+    assert published == [128_000, *once]
+    ours = reference.next_log_probs(tiny.model, once)[39257].exp()
+    theirs = reference.next_log_probs(tiny.model, published)[39257].exp()
+    assert 0 < abs(float(ours - theirs)) < 1
