@@ -311,9 +311,10 @@ def _spread(rates: list[float]) -> float:
 
 
 def _adds_bos(tokenizer: Any, row: Row) -> bool:
-    """Say whether the published way of tokenizing writes a second BOS."""
+    """Say whether the published way of tokenizing puts another BOS before the template's own."""
     text = tokenizer.apply_chat_template(row.chat, tokenize=False)
-    return tokenizer.bos_token is not None and tokenizer(text)["input_ids"].count(tokenizer.bos_token_id) > 1
+    plain = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return len(tokenizer(text)["input_ids"]) > len(plain) and tokenizer.bos_token_id in plain
 
 
 def json_line(report: dict[str, Any]) -> str:
