@@ -81,6 +81,39 @@ def test_the_body_is_verbatim(shell: InteractiveShell) -> None:
     assert run(shell, "%moderate -5 degrees").conversation.assessed.content == "-5 degrees"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is this allowed?",
+        "What?? Really??",
+        "what's up?",
+        'he said "why?"',
+        "is f(x) = [1, 2?",
+        "why {x} $x?",
+        "a # b?",
+        "ends with a backslash \\",
+        "¿Qué pasa?",
+        "-- -t is what?",
+    ],
+)
+def test_questions_reach_the_guard(shell: InteractiveShell, text: str) -> None:
+    """IPython takes a line that ends in "?" for a request for help on its last word."""
+    said = text.removeprefix("-- ")
+    assert run(shell, f"%moderate {text}").conversation.assessed.content == said
+    run(shell, f"x = 1\nif x:\n    v = %moderate {text}\n\nafter = x")
+    assert shell.user_ns["v"].conversation.assessed.content == said
+    assert shell.user_ns["after"] == 1
+
+
+def test_help_and_strings_are_left_alone(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+    run(shell, "%moderate?")
+    assert "Score a conversation with a guard model" in capsys.readouterr().out
+    run(shell, 's = """\n%moderate what?\n"""')
+    assert shell.user_ns["s"] == "\n%moderate what?\n"
+    run(shell, "moderate = 7; y = 15 %moderate")
+    assert shell.user_ns["y"] == 1
+
+
 def test_json_lines_make_several(shell: InteractiveShell) -> None:
     verdicts = run(shell, '%%moderate\n{"role": "user", "content": "a"}\n[{"role": "user", "content": "b"}]')
     assert isinstance(verdicts, Verdicts)
@@ -235,6 +268,7 @@ def snapshot(shell: InteractiveShell) -> tuple[Any, ...]:
         sorted(manager.registry),
         list(shell.configurables),
         list(shell.Completer.custom_matchers),
+        list(shell.input_transformer_manager.token_transformers),
         formatters,
     )
 

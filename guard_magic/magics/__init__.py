@@ -7,16 +7,13 @@ becomes a one-line ``UsageError`` here, at one boundary; an interrupt goes throu
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import pandas as pd
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
@@ -24,137 +21,15 @@ from IPython.display import display
 from guard_magic.conversation import Conversation, Message, parse_body, parse_conversation
 from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
-from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, Policy
-from guard_magic.session import EMBEDDED_NAME, Session, current_session
+from guard_magic.magics.completion import make_matcher, own_policy
+from guard_magic.magics.options import GUARD, MODERATE, ModerateOptions, parse_moderate
+from guard_magic.magics.questions import take_questions
+from guard_magic.policy import BUILT_IN
+from guard_magic.session import current_session
 from guard_magic.tables import read_series
 from guard_magic.verdict import Verdict, Verdicts
 
 __all__ = ["GuardMagics", "ModerateOptions", "parse_moderate", "register", "unregister"]
-
-_SUBCOMMANDS = ("load", "status", "use", "unload", "threshold", "policy", "cache")
-_WORD = re.compile(r"\s*(\S+)")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that raises a one-line `UsageError` instead of leaving the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message} (see {self.prog} -h)")
-
-
-def _moderate_parser() -> _Parser:
-    parser = _Parser(
-        prog="%%moderate",
-        add_help=False,
-        description="Score the conversation in this cell: plain text, a transcript with user:/assistant: at line "
-        "starts, a JSON list of messages, or JSON Lines.",
-        usage="%%%%moderate [options]\n       <conversation>\n       %%moderate [options] TEXT… | -i VAR",
-    )
-    add = parser.add_argument
-    add("-g", "--guard", metavar="GUARD", help="name of a resident guard (default: the current one)")
-    add("-t", "--threshold", metavar="T", type=float, help="flag from this unsafe_score on")
-    add("-p", "--policy", metavar="POLICY", help="a built-in policy, or a variable that holds one")
-    add("-x", "--exclude", metavar="S6,S13", default="", help="hazard codes to leave out")
-    add("-i", "--input", metavar="VAR", help="%%moderate only: score what this variable holds")
-    add("-o", "--output", metavar="VAR", help="store the verdict in this variable and show nothing")
-    add("--show", action="store_true", help="with -o: show it too")
-    add("--text", action="store_true", help="take the whole text as one user message, whatever it looks like")
-    add("--generate", action="store_true", help="add the text the guard writes")
-    add("-h", "--help", action="store_true", help="show this help")
-    return parser
-
-
-def _guard_parser() -> _Parser:
-    parser = _Parser(prog="%guard", add_help=False, description="Guards, threshold, policy and cache of this session.")
-    parser.add_argument("-h", "--help", action="store_true", help="show this help")
-    commands = parser.add_subparsers(dest="command", metavar="|".join(_SUBCOMMANDS), parser_class=_Parser)
-    load = commands.add_parser("load", prog="%guard load", help="load a guard and make it the current one")
-    load.add_argument("source", help="embedded, a hub id, a folder, or a .gguf file")
-    load.add_argument("--name", help="its name in this session")
-    load.add_argument("--device", help="cuda, mps, cpu (default: the best there is)")
-    load.add_argument("--dtype", help="float32, bfloat16, float16")
-    load.add_argument("--revision", help="branch, tag or commit")
-    load.add_argument("--protocol", help="how it is asked, where it is not recognised")
-    load.add_argument("--min-verdict-mass", type=float, default=0.9, help="rows below this P(safe)+P(unsafe) are NA")
-    commands.add_parser("status", prog="%guard status", help="show the resident guards")
-    commands.add_parser("use", prog="%guard use", help="make a resident guard current").add_argument("name")
-    commands.add_parser("unload", prog="%guard unload", help="give a guard's memory back").add_argument(
-        "name", nargs="?"
-    )
-    commands.add_parser("threshold", prog="%guard threshold", help="show or set the threshold").add_argument(
-        "value", nargs="?"
-    )
-    commands.add_parser(
-        "policy", prog="%guard policy", help="show the hazards, choose a policy, or reset"
-    ).add_argument("name", nargs="?", help="a built-in policy, a variable, or reset")
-    commands.add_parser("cache", prog="%guard cache", help="show or clear the cached scores").add_argument(
-        "action", nargs="?", choices=["clear"]
-    )
-    return parser
-
-
-_MODERATE = _moderate_parser()
-_GUARD = _guard_parser()
-
-
-@dataclass(frozen=True, slots=True)
-class ModerateOptions:
-    """The options of one ``%%moderate``, read; `text` is what stands after them, verbatim."""
-
-    guard: str | None
-    threshold: float | None
-    policy: str | None
-    exclude: tuple[str, ...]
-    input: str | None
-    output: str | None
-    show: bool
-    text_only: bool
-    generate: bool
-    help: bool
-    text: str
-
-
-def parse_moderate(line: str) -> ModerateOptions:
-    """Read the options at the start of `line`; from the first word that is none on, it is verbatim text.
-
-    Raises
-    ------
-    UsageError
-        For an unknown option, a missing value, or one of the wrong type.
-    """
-    words, text = _split_options(line)
-    read = _MODERATE.parse_args(words)
-    return ModerateOptions(
-        guard=read.guard,
-        threshold=read.threshold,
-        policy=read.policy,
-        exclude=tuple(code.strip() for code in read.exclude.split(",") if code.strip()),
-        input=read.input,
-        output=read.output,
-        show=read.show,
-        text_only=read.text,
-        generate=read.generate,
-        help=read.help,
-        text=text,
-    )
-
-
-def _split_options(line: str) -> tuple[list[str], str]:
-    words: list[str] = []
-    takes_value = {name: action.nargs != 0 for action in _MODERATE._actions for name in action.option_strings}
-    position = 0
-    while found := _WORD.match(line, position):
-        word = found[1]
-        if word == "--":
-            return words, line[found.end() :].removeprefix(" ")
-        if not re.match(r"--?[A-Za-z]", word):
-            break
-        position = found.end()
-        words.append(word)
-        if takes_value.get(word) and (value := _WORD.match(line, position)):
-            words[-1:] = [f"{word}={value[1]}"] if word.startswith("--") else [f"{word}{value[1]}"]
-            position = value.end()
-    return words, line[position:].strip()
 
 
 @magics_class
@@ -194,7 +69,7 @@ class GuardMagics(Magics):
         with _usage_errors():
             options = parse_moderate(line)
             if options.help:
-                print(_MODERATE.format_help())
+                print(MODERATE.format_help())
                 return None
             conversations = self._read(options, cell)
             result = self._score(conversations, options)
@@ -214,9 +89,9 @@ class GuardMagics(Magics):
         SOURCE is ``embedded``, a hub id such as meta-llama/Llama-Guard-3-8B, a folder, or a .gguf file.
         """
         with _usage_errors():
-            options = _GUARD.parse_args(shlex.split(line))
+            options = GUARD.parse_args(shlex.split(line))
             if options.help:
-                print(_GUARD.format_help())
+                print(GUARD.format_help())
                 return None
             command: Callable[[argparse.Namespace], object] = getattr(self, f"_{options.command or 'status'}")
             return command(options)
@@ -288,7 +163,7 @@ class GuardMagics(Magics):
         session = current_session()
         if options.name is not None:
             session.set_policy(None if options.name == "reset" else self._policy_value(options.name))
-        policy = session.policy or _own_policy(session)
+        policy = session.policy or own_policy(session)
         print(f"policy {policy.name}" + ("" if session.policy else " (the guard's own)"))
         print("\n".join(f"  {category}" for category in policy))
 
@@ -297,10 +172,6 @@ class GuardMagics(Magics):
         if options.action == "clear":
             cache.clear()
         print(f"{len(cache):,} scores cached in this session, {cache.n_hits:,} reused (numbers and hashes, no text)")
-
-
-def _own_policy(session: Session) -> Policy:
-    return session.guards[session.current].policy if session.current else LLAMA_GUARD_3
 
 
 def _identifier(name: str) -> str:
@@ -357,12 +228,14 @@ def register(shell: Any) -> None:
     unregister(shell)
     magics = GuardMagics(shell=shell)
     shell.register_magics(magics)
-    matcher = _matcher(shell)
+    matcher = make_matcher()
     shell.Completer.custom_matchers.append(matcher)
     restore_formatters = register_formatters(shell)
+    restore_input = take_questions(shell)
 
     def restore() -> None:
         restore_formatters()
+        restore_input()
         if matcher in shell.Completer.custom_matchers:
             shell.Completer.custom_matchers.remove(matcher)
         for kind, name in (("line", "moderate"), ("cell", "moderate"), ("line", "guard")):
@@ -379,56 +252,3 @@ def unregister(shell: Any) -> None:
     restore = _RESTORE.pop(shell, None)
     if restore is not None:
         restore()
-
-
-def _matcher(shell: Any) -> Any:
-    @context_matcher()
-    def guard_magic_matcher(context: CompletionContext) -> SimpleMatcherResult:
-        found = _complete(context.text_until_cursor) if context.cursor_line == 0 else []
-        matches = [SimpleCompletion(text=text, type="param") for text in found]
-        return {"completions": matches, "suppress": bool(matches)}
-
-    return guard_magic_matcher
-
-
-def _complete(line: str) -> list[str]:
-    """Return what could stand at the end of a line of ours; nothing for any other line."""
-    words = line.split(" ")
-    magic, token = words[0].lstrip("%"), words[-1]
-    if not line.startswith("%") or magic not in ("moderate", "guard") or len(words) < 2:
-        return []
-    before = [word for word in words[1:-1] if word]
-    choices = _moderate_choices(before) if magic == "moderate" else _guard_choices(before)
-    return [choice for choice in choices if choice.startswith(token)]
-
-
-def _moderate_choices(before: list[str]) -> list[str]:
-    session = current_session()
-    last = before[-1] if before else ""
-    if last in ("-g", "--guard"):
-        return list(dict.fromkeys([*session.guards, EMBEDDED_NAME]))
-    if last in ("-p", "--policy"):
-        return list(BUILT_IN)
-    if last in ("-x", "--exclude"):
-        return list((session.policy or _own_policy(session)).codes)
-    if any(not word.startswith("-") for word in before[-1:]) and not _takes_value(before[-2:-1]):
-        return []
-    return [name for action in _MODERATE._actions for name in action.option_strings]
-
-
-def _takes_value(words: list[str]) -> bool:
-    return any(word in action.option_strings and action.nargs != 0 for word in words for action in _MODERATE._actions)
-
-
-def _guard_choices(before: list[str]) -> list[str]:
-    session = current_session()
-    if not before:
-        return list(_SUBCOMMANDS)
-    choices = {
-        "load": [EMBEDDED_NAME, "--name", "--device", "--dtype", "--revision"],
-        "use": list(session.guards),
-        "unload": list(session.guards),
-        "policy": [*BUILT_IN, "reset"],
-        "cache": ["clear"],
-    }
-    return choices.get(before[0], []) if len(before) == 1 or before[0] == "load" else []

@@ -1,0 +1,137 @@
+"""What may stand on a line of ours: the options of ``%%moderate`` and the commands of ``%guard``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+
+from IPython.core.error import UsageError
+
+__all__ = ["GUARD", "MODERATE", "SUBCOMMANDS", "ModerateOptions", "parse_moderate"]
+
+SUBCOMMANDS = ("load", "status", "use", "unload", "threshold", "policy", "cache")
+_WORD = re.compile(r"\s*(\S+)")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises a one-line `UsageError` instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message} (see {self.prog} -h)")
+
+
+def _moderate_parser() -> _Parser:
+    parser = _Parser(
+        prog="%%moderate",
+        add_help=False,
+        description="Score the conversation in this cell: plain text, a transcript with user:/assistant: at line "
+        "starts, a JSON list of messages, or JSON Lines.",
+        usage="%%%%moderate [options]\n       <conversation>\n       %%moderate [options] TEXT… | -i VAR",
+    )
+    add = parser.add_argument
+    add("-g", "--guard", metavar="GUARD", help="name of a resident guard (default: the current one)")
+    add("-t", "--threshold", metavar="T", type=float, help="flag from this unsafe_score on")
+    add("-p", "--policy", metavar="POLICY", help="a built-in policy, or a variable that holds one")
+    add("-x", "--exclude", metavar="S6,S13", default="", help="hazard codes to leave out")
+    add("-i", "--input", metavar="VAR", help="%%moderate only: score what this variable holds")
+    add("-o", "--output", metavar="VAR", help="store the verdict in this variable and show nothing")
+    add("--show", action="store_true", help="with -o: show it too")
+    add("--text", action="store_true", help="take the whole text as one user message, whatever it looks like")
+    add("--generate", action="store_true", help="add the text the guard writes")
+    add("-h", "--help", action="store_true", help="show this help")
+    return parser
+
+
+def _guard_parser() -> _Parser:
+    parser = _Parser(prog="%guard", add_help=False, description="Guards, threshold, policy and cache of this session.")
+    parser.add_argument("-h", "--help", action="store_true", help="show this help")
+    commands = parser.add_subparsers(dest="command", metavar="|".join(SUBCOMMANDS), parser_class=_Parser)
+    load = commands.add_parser("load", prog="%guard load", help="load a guard and make it the current one")
+    load.add_argument("source", help="embedded, a hub id, a folder, or a .gguf file")
+    load.add_argument("--name", help="its name in this session")
+    load.add_argument("--device", help="cuda, mps, cpu (default: the best there is)")
+    load.add_argument("--dtype", help="float32, bfloat16, float16")
+    load.add_argument("--revision", help="branch, tag or commit")
+    load.add_argument("--protocol", help="how it is asked, where it is not recognised")
+    load.add_argument("--min-verdict-mass", type=float, default=0.9, help="rows below this P(safe)+P(unsafe) are NA")
+    commands.add_parser("status", prog="%guard status", help="show the resident guards")
+    commands.add_parser("use", prog="%guard use", help="make a resident guard current").add_argument("name")
+    commands.add_parser("unload", prog="%guard unload", help="give a guard's memory back").add_argument(
+        "name", nargs="?"
+    )
+    commands.add_parser("threshold", prog="%guard threshold", help="show or set the threshold").add_argument(
+        "value", nargs="?"
+    )
+    commands.add_parser(
+        "policy", prog="%guard policy", help="show the hazards, choose a policy, or reset"
+    ).add_argument("name", nargs="?", help="a built-in policy, a variable, or reset")
+    commands.add_parser("cache", prog="%guard cache", help="show or clear the cached scores").add_argument(
+        "action", nargs="?", choices=["clear"]
+    )
+    return parser
+
+
+MODERATE = _moderate_parser()
+GUARD = _guard_parser()
+
+
+@dataclass(frozen=True, slots=True)
+class ModerateOptions:
+    """The options of one ``%%moderate``, read; `text` is what stands after them, verbatim."""
+
+    guard: str | None
+    threshold: float | None
+    policy: str | None
+    exclude: tuple[str, ...]
+    input: str | None
+    output: str | None
+    show: bool
+    text_only: bool
+    generate: bool
+    help: bool
+    text: str
+
+
+def parse_moderate(line: str) -> ModerateOptions:
+    """Read the options at the start of `line`; from the first word that is none on, it is verbatim text.
+
+    Raises
+    ------
+    UsageError
+        For an unknown option, a missing value, or one of the wrong type.
+    """
+    words, text = _split_options(line)
+    read = MODERATE.parse_args(words)
+    return ModerateOptions(
+        guard=read.guard,
+        threshold=read.threshold,
+        policy=read.policy,
+        exclude=tuple(code.strip() for code in read.exclude.split(",") if code.strip()),
+        input=read.input,
+        output=read.output,
+        show=read.show,
+        text_only=read.text,
+        generate=read.generate,
+        help=read.help,
+        text=text,
+    )
+
+
+def _split_options(line: str) -> tuple[list[str], str]:
+    words: list[str] = []
+    takes_value = {name: action.nargs != 0 for action in MODERATE._actions for name in action.option_strings}
+    position = 0
+    while found := _WORD.match(line, position):
+        word = found[1]
+        if word == "--":
+            return words, line[found.end() :].removeprefix(" ")
+        if not re.match(r"--?[A-Za-z]", word):
+            break
+        position = found.end()
+        words.append(word)
+        if takes_value.get(word) and (value := _WORD.match(line, position)):
+            words[-1:] = [f"{word}={value[1]}"] if word.startswith("--") else [f"{word}{value[1]}"]
+            position = value.end()
+    return words, line[position:].strip()
