@@ -18,7 +18,16 @@ def execute(source: Path, folder: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(source, as_version=4)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_bar(output)]
+    notebook.metadata.pop("widgets", None)
     return notebook
+
+
+def _is_bar(output: nbformat.NotebookNode) -> bool:
+    """Say whether an output is what a closed progress bar leaves in a saved notebook: its first frame."""
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def printed_tables(notebook: nbformat.NotebookNode) -> list[str]:

@@ -57,7 +57,8 @@ def test_the_stored_notebook_has_its_outputs() -> None:
     notebook = nbformat.read(QUICKSTART, as_version=4)
     assert all(cell.outputs or "import" in cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert not [o for o in outputs(notebook) if o.output_type == "error"]
-    assert QUICKSTART.stat().st_size < 400_000
+    assert "widget-view+json" not in QUICKSTART.read_text(encoding="utf-8"), "a closed bar's first frame"
+    assert QUICKSTART.stat().st_size < 100_000
 
 
 @pytest.fixture
