@@ -205,31 +205,45 @@ def _ours(frame: pd.DataFrame, prefix: str) -> list[object]:
     """Return the columns an earlier call made: the three together with their types, and extras right behind.
 
     Nothing is kept in ``df.attrs`` (it travels into files and breaks there), so they are known by their form.
+    A column that is not exactly of that form is the user's, wherever it stands, and is never replaced.
     """
-    names = list(frame.columns)
+    names: list[object] = list(frame.columns)
+    types = list(frame.dtypes)
     first = prefix + COLUMNS[0]
     if names.count(first) != 1:
         return []
-    start = names.index(first)
-    block = names[start : start + len(COLUMNS)]
-    if block != [prefix + name for name in COLUMNS] or not _has_our_types(frame, block):
+    start, size = names.index(first), len(COLUMNS)
+    block = names[start : start + size]
+    if block != [prefix + name for name in COLUMNS] or not _are_our_types(types[start : start + size]):
         return []
-    for name in names[start + len(COLUMNS) :]:
-        if not (isinstance(name, str) and name.startswith(prefix) and _is_extra(name.removeprefix(prefix))):
+    codes = types[start + 1].categories[1:]
+    for name, dtype in zip(names[start + size :], types[start + size :], strict=True):
+        if not isinstance(name, str) or not name.startswith(prefix):
+            break
+        if not _is_extra(name.removeprefix(prefix), dtype, codes):
             break
         block.append(name)
-    return list(block)
+    return block if all(names.count(name) == 1 for name in block) else []
 
 
-def _has_our_types(frame: pd.DataFrame, block: list[str]) -> bool:
-    score, category, error = (frame[name].dtype for name in block)
+def _are_our_types(types: list[object]) -> bool:
+    score, category, error = types
     return (
         isinstance(score, pd.Float64Dtype)
         and isinstance(category, pd.CategoricalDtype)
         and category.categories[:1].tolist() == [SAFE]
-        and isinstance(error, pd.StringDtype)
+        and _is_our_text(error)
     )
 
 
-def _is_extra(name: str) -> bool:
-    return name in EXTRAS or name.startswith("score_")
+def _is_our_text(dtype: object) -> bool:
+    """Say whether this is the nullable string type; text columns made by pandas itself are of another."""
+    return isinstance(dtype, pd.StringDtype) and dtype.na_value is pd.NA
+
+
+def _is_extra(name: str, dtype: object, codes: Iterable[str]) -> bool:
+    if name in ("log_odds", "verdict_mass") or name in {f"score_{code}" for code in codes}:
+        return isinstance(dtype, pd.Float64Dtype)
+    if name == "n_tokens":
+        return isinstance(dtype, pd.Int64Dtype)
+    return name in EXTRAS and _is_our_text(dtype)

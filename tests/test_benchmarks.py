@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[1]
 WAYS = ["tutorial", "forward", "batches", "engine"]
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("llama_models", reason="the tokenizer file comes with llama-models")
 
 
 def _run(script: str, *arguments: str, folder: Path) -> dict[str, Any]:

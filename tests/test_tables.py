@@ -166,6 +166,39 @@ def test_own_columns_are_replaced_and_others_are_not() -> None:
     assert sorted(both) == sorted([*prefixed, "b_unsafe_score", "b_category", "b_guard_error"])
 
 
+def test_a_users_columns_right_behind_ours_are_never_lost() -> None:
+    once = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2), extras=["category_scores", "guard"])
+    once["score_human"] = pd.array([0.5, 1.0], dtype="Float64")
+    once["guard_note"] = pd.array(["x", "y"], dtype="string")
+    again = attach_verdicts(once, verdicts(2))
+    assert [name for name in again if name not in ("unsafe_score", "category", "guard_error")] == [
+        "text",
+        "score_human",
+        "guard_note",
+    ]
+    for name, values in {
+        "guard": ["Ann", "Bob"],
+        "n_tokens": [1, 2],
+        "log_odds": [0.1, 0.2],
+        "score_S1": [1, 2],
+    }.items():
+        mine = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2))
+        mine[name] = values
+        assert attach_verdicts(mine, verdicts(2))[name].tolist() == values
+        with pytest.raises(ColumnError, match=name):
+            attach_verdicts(mine, verdicts(2), extras=["category_scores" if name == "score_S1" else name])
+
+
+def test_repeated_names_are_refused_clearly() -> None:
+    names = ["unsafe_score", "category", "guard_error", "category"]
+    with pytest.raises(ColumnError, match="'unsafe_score', 'category', 'guard_error'"):
+        attach_verdicts(pd.DataFrame([[1.0, "x", "y", "z"]], columns=names), verdicts(1))
+    once = attach_verdicts(pd.DataFrame({"text": ["a"]}), verdicts(1))
+    doubled = pd.concat([once, once[["category"]]], axis=1)
+    with pytest.raises(ColumnError, match="'category'"):
+        attach_verdicts(doubled, verdicts(1))
+
+
 def test_a_round_trip_through_parquet_keeps_the_columns_ours(tmp_path: object) -> None:
     path = f"{tmp_path}/scored.parquet"
     attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2)).to_parquet(path)
