@@ -29,6 +29,9 @@ __all__ = ["EMBEDDED", "free_memory", "load_guard"]
 EMBEDDED = Path(__file__).parent.parent / "embedded"
 """Where the embedded guard lies in the installed package."""
 
+_UNKNOWN = "unknown"
+"""The revision of weights that do not say which they are: their scores are cached for this load alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Source:
@@ -92,7 +95,7 @@ def load_guard(
             tokenizer,
             name=name,
             revision=commit[:8],
-            identity=f"{found.place}@{commit}",
+            identity=None if commit == _UNKNOWN else f"{found.place}@{commit}",
             protocol=protocol,
             min_verdict_mass=min_verdict_mass,
             is_embedded=source == "embedded",
@@ -161,7 +164,7 @@ def _open(found: _Source, device: torch.device, dtype: torch.dtype, revision: st
 def _revision(found: _Source, model: Any) -> str:
     """Return the commit of a hub model, or a hash of what a folder's weight files are."""
     if not found.is_local:
-        return str(getattr(model.config, "_commit_hash", None) or "unknown")
+        return str(getattr(model.config, "_commit_hash", None) or _UNKNOWN)
     digest = hashlib.sha256()
     for path in sorted(Path(found.place).iterdir()):
         if path.suffix in (".safetensors", ".gguf", ".json", ".jinja", ".model"):
