@@ -82,10 +82,10 @@ class Row:
 Way = Callable[[Sequence[Row]], Iterator[tuple[int, float]]]
 
 
-def load_rows(n: int) -> list[Row]:
-    """Return `n` different rows in a fixed order: the package's samples, then numbered variations of them."""
+def load_rows(n: int, fits: Callable[[Row], bool] = bool) -> list[Row]:
+    """Return `n` different rows in a fixed order: the package's samples that fit, then numbered variations of them."""
     lines = _SAMPLES.read_text(encoding="utf-8").splitlines()
-    samples = [json.loads(line) for line in lines]
+    samples = [sample for sample in map(json.loads, lines) if fits(_row(sample, 0))]
     random.Random(0).shuffle(samples)
     return [_row(samples[i % len(samples)], i // len(samples)) for i in range(n)]
 
