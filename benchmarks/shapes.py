@@ -19,6 +19,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
 TEMPLATE = (Path(__file__).parent / "llama_guard_3_8b.jinja").read_text(encoding="utf-8")
+TEMPLATE_1B = (Path(__file__).parent / "llama_guard_3_1b.jinja").read_text(encoding="utf-8")
+"""Renders what Llama-Guard-3-1B's and -11B-Vision's templates render for text; contents are typed parts."""
 
 _PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -68,11 +70,13 @@ def _backend() -> str:
     return str(backend.to_str())
 
 
-def llama3_tokenizer(*, split_digits: bool = False) -> PreTrainedTokenizerFast:
-    """Return the real Llama 3 tokenizer with Llama-Guard-3-8B's chat template.
+def llama3_tokenizer(*, split_digits: bool = False, template: str = TEMPLATE) -> PreTrainedTokenizerFast:
+    """Return the real Llama 3 tokenizer with Llama-Guard-3-8B's chat template, or another.
 
     Parameters
     ----------
+    template
+        Jinja text of the chat template.
     split_digits
         Make every digit a token of its own, as many small models' tokenizers do: codes are then a trie.
     """
@@ -86,8 +90,17 @@ def llama3_tokenizer(*, split_digits: bool = False) -> PreTrainedTokenizerFast:
         eos_token="<|eot_id|>",
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
     return tokenizer
+
+
+def as_read(tokenizer: Any, *contents: str) -> list[dict[str, Any]]:
+    """Return a chat of alternating roles in the form that the tokenizer's template reads: strings or typed parts."""
+    parts = tokenizer.chat_template == TEMPLATE_1B
+    return [
+        {"role": ("user", "assistant")[i % 2], "content": [{"type": "text", "text": text}] if parts else text}
+        for i, text in enumerate(contents)
+    ]
 
 
 def random_model(shape: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
@@ -161,7 +174,7 @@ def _states(model: Any, tokenizer: Any, answer: str) -> torch.Tensor:
     """Return the final hidden states (n_contents, hidden) after each prompt + `answer`."""
     rows = []
     for content in _CONTENTS:
-        text = tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False) + answer
+        text = tokenizer.apply_chat_template(as_read(tokenizer, content), tokenize=False) + answer
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         rows.append(model.model(input_ids=ids.to(model.device)).last_hidden_state[0, -1].float())
     return torch.stack(rows)

@@ -41,6 +41,13 @@ def tiny_digits(digits: Any) -> Guard:
 
 
 @pytest.fixture(scope="session")
+def tiny_parts() -> Guard:
+    """A guard whose template reads typed parts only, as Llama-Guard-3-1B's does."""
+    tokenizer = shapes.llama3_tokenizer(template=shapes.TEMPLATE_1B)
+    return Guard(shapes.answering_model(tokenizer), tokenizer, name="tiny_parts", min_verdict_mass=0)
+
+
+@pytest.fixture(scope="session")
 def embedded() -> Guard:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -70,7 +77,8 @@ def define() -> Callable[[Guard, list[dict[str, str]]], dict[str, float]]:
     def numbers(guard: Guard, chat: list[dict[str, str]]) -> dict[str, float]:
         key = (guard.name, repr(chat))
         if key not in known:
-            known[key] = reference.reference(LastOnly(guard.model), guard.tokenizer, chat, list(guard.policy.codes))
+            asked = shapes.as_read(guard.tokenizer, *(message["content"] for message in chat))
+            known[key] = reference.reference(LastOnly(guard.model), guard.tokenizer, asked, list(guard.policy.codes))
         return known[key]
 
     return numbers

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 
-def prompt_ids(tokenizer: Any, chat: list[dict[str, str]], *, bos: str = "once") -> list[int]:
+def prompt_ids(tokenizer: Any, chat: list[dict[str, Any]], *, bos: str = "once") -> list[int]:
     """Render, append the whitespace the model always writes first, tokenize the default way."""
     text = tokenizer.apply_chat_template(chat, tokenize=False) + "\n\n"
     add = bos == "published" or tokenizer.bos_token not in text
@@ -24,7 +24,7 @@ def next_log_probs(model: Any, ids: list[int]) -> torch.Tensor:
     return model(input_ids=torch.tensor([ids])).logits[0, -1].float().log_softmax(-1).double()
 
 
-def reference(model: Any, tokenizer: Any, chat: list[dict[str, str]], codes: list[str], **how: str) -> dict[str, float]:
+def reference(model: Any, tokenizer: Any, chat: list[dict[str, Any]], codes: list[str], **how: str) -> dict[str, float]:
     """Return log P of "unsafe" and "safe", and log P(code | unsafe) of each code."""
     ids = prompt_ids(tokenizer, chat, **how)
     verdict = next_log_probs(model, ids)
@@ -41,7 +41,7 @@ def reference(model: Any, tokenizer: Any, chat: list[dict[str, str]], codes: lis
 
 
 @torch.inference_mode()
-def reference_text(model: Any, tokenizer: Any, chat: list[dict[str, str]]) -> str:
+def reference_text(model: Any, tokenizer: Any, chat: list[dict[str, Any]]) -> str:
     """Return the text the model writes after the forced whitespace, greedily."""
     ids = torch.tensor([prompt_ids(tokenizer, chat)])
     mask = torch.ones_like(ids)

@@ -127,7 +127,7 @@ def markers(plan: PromptPlan, ids: tuple[int, ...]) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module", params=["tiny", "tiny_digits", "embedded"])
+@pytest.fixture(scope="module", params=["tiny", "tiny_digits", "tiny_parts", "embedded"])
 def plan(request: pytest.FixtureRequest) -> PromptPlan:
     guard: Guard = request.getfixturevalue(request.param)
     return guard.plan(None)

@@ -61,7 +61,7 @@ CHATS = [
     chat("poem", "roses are red, " * 12, "again"),
     *(chat(f"{word} number {i}") for i, word in enumerate(["apple", "knife", "song", "gun", "tea"])),
 ]
-GUARDS = ["tiny", "tiny_digits", "embedded"]
+GUARDS = ["tiny", "tiny_digits", "tiny_parts", "embedded"]
 
 
 @pytest.fixture(scope="module", params=GUARDS)
@@ -124,6 +124,10 @@ def test_short_cut_to_the_definition_changes_nothing(tiny: Guard, define: Define
         plain = reference.reference(tiny.model, tiny.tokenizer, one, ["S1", "S14"])
         short = define(tiny, one)
         assert max_error([{name: short[name] for name in plain}], [plain]) <= 1e-5
+
+
+def as_read(guard: Guard, one: Chat) -> list[dict[str, Any]]:
+    return shapes.as_read(guard.tokenizer, *(message["content"] for message in one))
 
 
 def defined_chats(guard: Guard) -> list[Chat]:
@@ -229,7 +233,7 @@ def test_text_equals_the_definitions(guard: Guard) -> None:
         assert v.log_odds is not None
         if v.log_odds >= 0:
             written += 1
-            assert v.generated_text == reference.reference_text(guard.model, guard.tokenizer, one)
+            assert v.generated_text == reference.reference_text(guard.model, guard.tokenizer, as_read(guard, one))
         else:
             assert v.generated_text == "safe"
     assert 0 < written < len(chats)
@@ -568,6 +572,13 @@ def test_guards_that_cannot_be_asked(tiny: Guard) -> None:
         tokenizer.chat_template = template
         with pytest.raises(ProtocolError, match=message):
             Guard(tiny.model, tokenizer, name="x")
+
+
+def test_guards_that_read_images_are_refused(tiny_parts: Guard) -> None:
+    with torch.device("meta"):
+        model = transformers.Llama4ForConditionalGeneration(transformers.Llama4Config())
+    with pytest.raises(ProtocolError, match="Llama4ForConditionalGeneration reads images too"):
+        Guard(model.eval(), tiny_parts.tokenizer, name="x")
 
 
 def test_probe_refuses_a_guard_that_answers_neither() -> None:

@@ -24,6 +24,7 @@ LAYERS = [
     "interrupts",
     "scoring",
     "session",
+    "parity",
     "evaluation",
     "display",
     "widgets",

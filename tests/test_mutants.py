@@ -66,7 +66,7 @@ class ForgetsThePrefix(LocalEngine):
         return super()._forward(suffixes, (), chain, wanted)
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny_digits"])
+@pytest.mark.parametrize("name", ["tiny", "tiny_digits", "tiny_parts"])
 @pytest.mark.parametrize(
     "mutant",
     [LocalEngine, ReadsOneEarly, PadsInFront, ReadsWrongNode, MixesRowsUp, FirstPrefixForAll, ForgetsThePrefix],

@@ -10,13 +10,14 @@ from typing import Any
 import jinja2
 import pytest
 import reference
+import shapes
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from guard_magic.conversation import Conversation, Role, parse_conversation
 from guard_magic.engine.guard import Guard
 from guard_magic.errors import ConversationError, PolicyError, ProtocolError
-from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
+from guard_magic.policy import LLAMA_GUARD_3, Category, Policy, as_policy
 from guard_magic.protocols import llama_guard
 from guard_magic.protocols.chain import AnswerChain, common_prefix, discover_chain, read_codes
 from guard_magic.protocols.llama_guard import plan_prompts
@@ -204,7 +205,7 @@ def test_contents_are_many() -> None:
     assert len(set(CONTENTS)) >= 200
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny_digits", "embedded"])
+@pytest.mark.parametrize("name", ["tiny", "tiny_digits", "tiny_parts", "embedded"])
 def test_ids_equal_plain_tokenization(request: pytest.FixtureRequest, name: str) -> None:
     guard: Guard = request.getfixturevalue(name)
     plan = guard.plan(None)
@@ -217,7 +218,7 @@ def test_ids_equal_plain_tokenization(request: pytest.FixtureRequest, name: str)
             roles: list[Role] = ["user", "assistant", "user", "assistant", "user"]
             chat = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]
             prompt = plan.prompt(parse_conversation(chat))
-            assert list(prompt.ids) == reference.prompt_ids(guard.tokenizer, chat)
+            assert list(prompt.ids) == reference.prompt_ids(guard.tokenizer, shapes.as_read(guard.tokenizer, *texts))
             assert prompt.n_neutralised == 0
             heads.setdefault(tuple(roles[:n]), set()).add(prompt.ids[: prompt.n_prefix])
     assert {roles: len(found) for roles, found in heads.items()} == dict.fromkeys(heads, 1)
@@ -233,6 +234,26 @@ def test_render_is_the_published_prompt(tiny: Guard, content: str) -> None:
     chat = [{"role": "user", "content": content}, {"role": "assistant", "content": "no"}]
     assert tiny.render(chat) == tiny.tokenizer.apply_chat_template(chat, tokenize=False) + "\n\n"
     assert tiny.tokens(chat) == reference.prompt_ids(tiny.tokenizer, chat)
+
+
+def test_templates_of_typed_parts_are_never_given_strings(tiny_parts: Guard) -> None:
+    tokenizer = tiny_parts.tokenizer
+    trap = tokenizer.apply_chat_template([{"role": "user", "content": "zebra"}], tokenize=False)
+    assert "zebra" not in trap, "the template shows an empty conversation, and says nothing"
+    assert "User: zebra\n\n<END CONVERSATION>" in tiny_parts.render("zebra")
+    assert "violated categories. <|eot_id|>" in tiny_parts.render("zebra")
+
+
+def test_policies_where_the_template_has_words_for_them(tiny_parts: Guard) -> None:
+    """Our edit of the policy block gives what the template's own keywords give."""
+    assert tiny_parts.policy.codes == LLAMA_GUARD_3.codes[:13]
+    chat = shapes.as_read(tiny_parts.tokenizer, "hi")
+    own = tiny_parts.tokenizer.apply_chat_template(chat, tokenize=False, excluded_category_keys=["S2", "S13"])
+    left = tiny_parts.policy.without(["S2", "S13"])
+    assert tiny_parts.render("hi", policy=left) == own + "\n\n"
+    named = tiny_parts.tokenizer.apply_chat_template(chat, tokenize=False, categories={"S1": "Spam.", "S2": "Puns."})
+    made = as_policy({"S1": "Spam", "S2": "Puns"})
+    assert tiny_parts.render("hi", policy=made) == named + "\n\n"
 
 
 def test_assessed_role_stands_in_the_prompt(tiny: Guard) -> None:

@@ -1,12 +1,16 @@
 """Training's shortcuts equal the plain forward; what is held out stays held out."""
 
 import random
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from training.calibrate import apply_platt, bake, cross_fit, expected_error, fit_platt, verdict_states
 from training.examples import CONTRAST, IGNORE, Example, batches, draw_epoch, held_out, read_contrast, read_rows
+from training.scoring import score_rows
 from training.train import collate, loss_of, states_at
 
 
@@ -58,6 +62,43 @@ def test_code_weight_touches_only_rows_with_a_code() -> None:
     coded = [Example([*ids, 7, 8], [IGNORE] * 6 + [1, 1, 5, 9, 7, 4])]
     for batch, changes in ((bare, False), (coded, True)):
         assert (loss_of(model, batch, 0.5, 0.1).item() != loss_of(model, batch, 1.0, 0.1).item()) is changes
+
+
+def test_platt_finds_what_was_done_to_the_odds() -> None:
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 3, 20_000)
+    labels = (rng.random(20_000) < apply_platt((1.0, 0.0), odds)).astype(int)
+    slope, offset = fit_platt(3 * odds + 2, labels, np.ones(20_000))
+    assert abs(slope - 1 / 3) < 0.02
+    assert abs(offset + 2 / 3) < 0.06
+    rows = [
+        {"source": "contrast", "messages": [], "label": int(y), "category": None, "lang": "en", "group": str(i)}
+        for i, y in enumerate(labels[:4000])
+    ]
+    _, report = cross_fit(rows, 3 * odds[:4000] + 2)
+    assert report["after"]["ece"] < 0.03 < report["before"]["ece"]
+    assert report["after"]["brier"] < report["before"]["brier"]
+
+
+def test_expected_error_by_hand() -> None:
+    labels, unsafe = np.array([1, 0, 1, 1]), np.array([0.95, 0.95, 0.25, 0.21])
+    assert np.isclose(expected_error(labels, unsafe, np.ones(4)), (2 * 0.45 + (2 - 0.46)) / 4)
+
+
+def test_calibration_is_in_the_weights() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(Path(__file__).parents[1] / "guard_magic" / "embedded")
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": len(tokenizer)}
+    torch.manual_seed(0)
+    config = LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True)
+    model = LlamaForCausalLM(config).eval()
+    rows = read_contrast()[1][:40]
+    chats = [row["messages"] for row in rows]
+    before = score_rows(model, tokenizer, chats)["log_odds"]
+    unevenness = bake(model, tokenizer, verdict_states(model, tokenizer, rows), (0.5, 1.5))
+    after = score_rows(model, tokenizer, chats)["log_odds"]
+    assert unevenness < 0.3
+    assert np.abs(after - (0.5 * before + 1.5)).max() < unevenness + 0.1
+    assert np.abs(after - before).max() > 1
 
 
 def test_batches_hold_every_example_and_one_beginning_each() -> None:

@@ -366,7 +366,12 @@ def _check_parts(model: Any, tokenizer: Any, protocol: str | None) -> None:
             "the tokenizer's chat template is not that of a Llama Guard 3"
             if template
             else "the tokenizer has no chat template",
-            hint="Only Llama Guard 3 prompts are known so far; protocol='llama-guard-3' forces it.",
+            hint="Only the prompts of Llama Guard 3 (8B, 1B) are known so far; protocol='llama-guard-3' forces it.",
+        )
+    if model.config.get_text_config() is not model.config:
+        raise ProtocolError(
+            f"{type(model).__name__} reads images too, and the text part of such guards is not supported yet",
+            hint="Llama-Guard-3-1B and -8B read text alone.",
         )
     if model.training:
         raise ProtocolError("the model is in training mode, where dropout makes scores random", hint="model.eval()")

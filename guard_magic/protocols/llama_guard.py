@@ -16,6 +16,7 @@ from typing import Any
 from guard_magic.conversation import Role
 from guard_magic.errors import PolicyError, ProtocolError
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
+from guard_magic.protocols.contents import takes_parts, typed
 from guard_magic.protocols.plan import PromptPlan, Structure
 
 __all__ = ["ACCEPTED_ROLES", "NAME", "STRUCTURE", "carried_policy", "plan_prompts", "recognises"]
@@ -55,7 +56,8 @@ def carried_policy(tokenizer: Any) -> Policy | None:
     ProtocolError
         Where there is a policy block that cannot be read.
     """
-    text = str(tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False))
+    messages = typed([{"role": "user", "content": "x"}], takes_parts(tokenizer))
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False))
     block = _BLOCK.search(text)
     if block is None:
         return None

@@ -4,8 +4,8 @@ The plan is exact and safe at once. *Exact*: for ordinary contents its ids equal
 rendered prompt. *Safe*: control tokens come from the template alone, whatever the contents say; each row is
 checked, and a row that fails its check goes the slower native way or is refused. Nothing is guessed.
 
-What is covered: templates rendered from roles and string contents. What is not: templates that read typed
-content parts, tools or documents.
+What is covered: templates rendered from roles and contents, as strings or as typed text parts. What is not:
+templates that read images, tools or documents.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from guard_magic.conversation import Conversation, Role
 from guard_magic.errors import ConversationError, ProtocolError
 from guard_magic.policy import Policy
 from guard_magic.protocols.chain import AnswerChain, common_prefix, discover_chain
+from guard_magic.protocols.contents import takes_parts, typed
 from guard_magic.protocols.skeleton import Segment, Skeleton, build_skeleton, split_segments
 from guard_magic.protocols.text_only import control_tokens, text_only_copy
 
@@ -147,6 +148,11 @@ class PromptPlan:
         return frozenset(self.control.values())
 
     @cached_property
+    def takes_parts(self) -> bool:
+        """Whether the template wants typed parts instead of strings."""
+        return takes_parts(self.tokenizer)
+
+    @cached_property
     def chain(self) -> AnswerChain:
         """The forced chain after the verdict position, discovered on real prompts and equal for all of them."""
         chains = [self._discover(("user",), [probe]) for probe in PROBES[:3]]
@@ -180,6 +186,11 @@ class PromptPlan:
         """
         contents, _ = self._contents(conversation)
         return self._layout(conversation.roles).asked.fill(contents) + self.lead
+
+    def show(self, conversation: Conversation) -> str:
+        """Return what the template itself renders, unchanged: what a caller without this package would get."""
+        contents = [message.content for message in conversation.messages]
+        return self._render(_messages(conversation.roles, contents))
 
     def prompt(self, conversation: Conversation) -> Prompt:
         """Return the token ids of a conversation up to the verdict position.
@@ -302,7 +313,7 @@ class PromptPlan:
                 "the guard's template cuts or hides part of this text, so the guard would judge what it has not read",
                 hint="Shorten the text; nothing is scored by a part of it.",
             )
-        messages = _messages(layout.own.roles, contents)
+        messages = typed(_messages(layout.own.roles, contents), self.takes_parts)
         ids = template(messages, tokenize=True, return_dict=False, sanitize_control_tokens=True)
         lead = self._plain(layout.own.roles, ["x"] * len(contents))
         bare = self.tokenizer(layout.own.fill(["x"] * len(contents)), add_special_tokens=not self._writes_bos)
@@ -319,7 +330,7 @@ class PromptPlan:
         return discover_chain(tokenize, self.policy.codes, self.lead)
 
     def _render(self, messages: list[dict[str, str]]) -> str:
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+        return str(self.tokenizer.apply_chat_template(typed(messages, self.takes_parts), tokenize=False))
 
 
 def _messages(roles: Sequence[Role], contents: Sequence[str]) -> list[dict[str, str]]:

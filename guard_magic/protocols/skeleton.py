@@ -91,7 +91,7 @@ def build_skeleton(render: RenderMessages, roles: Sequence[Role]) -> Skeleton:
     if counts != [1] * len(sentinels):
         raise ProtocolError(
             f"the chat template renders {roles[-1]} messages {counts[-1]} times (all: {counts}), not exactly once",
-            hint="Its prompt would not hold what is to be assessed. Typed or list contents are not supported here yet.",
+            hint="Its prompt would not hold what is to be assessed. Is it the guard's own template?",
         )
     starts = [text.index(sentinel) for sentinel in sentinels]
     if starts != sorted(starts):
