@@ -42,7 +42,7 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     assert "guard_magic/py.typed" in names
     assert [name for name in names if name.endswith("licenses/NOTICE")]
     assert not [name for name in names if name.startswith(("tests", "training", "benchmarks", "notebooks"))]
-    assert wheel.stat().st_size < 30_000_000
+    assert wheel.stat().st_size < 45_000_000
 
 
 @pytest.mark.slow

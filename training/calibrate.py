@@ -2,9 +2,11 @@
 
 Usage: ``python -m training.calibrate build/guard/final.pt --out build/guard/calibrated.pt``.
 
-Platt scaling (Platt, 1999): calibrated log odds = a * log odds + b. ``a`` scales the last norm, so that every
-logit shrinks alike; ``b`` goes into the embeddings of ``safe`` and ``unsafe`` along the mean final state at the
-verdict. No code is needed to apply it. The ranking changes only by the offset's small unevenness, which is reported.
+Platt scaling (Platt, 1999): calibrated log odds = a * log odds + b. Both numbers go into the embeddings of ``safe``
+and ``unsafe`` (the head is tied to them): ``a`` draws the two together, ``b`` moves them apart along a vector that
+gives nearly 1 on every final state at the verdict. Along the same vector both are lifted, so that no probability is
+lost to other words. No code is needed to apply it. The ranking changes only by the vector's small unevenness, which
+is reported.
 """
 
 import argparse
@@ -24,6 +26,8 @@ from training.export import load_checkpoint
 from training.scoring import FORCED, score_rows
 
 Platt = tuple[float, float]
+LIFT = 2.0
+"""Nats by which both verdicts rise above all other words."""
 
 
 def fit_platt(log_odds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Platt:
@@ -177,9 +181,9 @@ def bake(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, states: to
     even = torch.linalg.solve(gram, states.T @ ones)  # ridge: as close to 1 on every state as a short vector can be
     even = even / (states @ even).mean()
     with torch.no_grad():
-        model.model.norm.weight *= slope
-        table[unsafe] += even * (offset / slope / 2)
-        table[safe] -= even * (offset / slope / 2)
+        middle, half = (table[unsafe] + table[safe]) / 2, slope * (table[unsafe] - table[safe]) / 2
+        table[unsafe] = middle + half + even * (LIFT + offset / 2)
+        table[safe] = middle - half + even * (LIFT - offset / 2)
     return float((offset * (states @ even) - offset).abs().max())
 
 
@@ -200,7 +204,12 @@ def main() -> None:
     gap = float(np.abs(platt[0] * scores["log_odds"] + platt[1] - again["log_odds"]).max())
     saved = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
     torch.save({**saved, "weights": model.state_dict()}, args.out)
-    extras = {"offset_unevenness": unevenness, "log_odds_gap": gap, "min_mass": float(again["mass"].min())}
+    extras = {"offset_unevenness": unevenness, "log_odds_gap": gap}
+    for name, found in (("before", scores), ("after", again)):  # "unsafe" is read too, ahead of the hazard code
+        right = [
+            f"S{int(code)}" == row["category"] for row, code in zip(test, found["code"], strict=True) if row["label"]
+        ]
+        report[name] |= {"min_mass": float(found["mass"].min()), "code_top1": float(np.mean(right))}
     print(json.dumps({"slope": platt[0], "offset": platt[1], **report, **extras}))
 
 

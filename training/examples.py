@@ -33,6 +33,34 @@ CAPS = {
 REPEATS = {"contrast": 3, "ailuminate_demo_en": 3, "rbr_gold_prompts": 2}
 
 
+# Sources whose prompts or answers other models wrote, wholly or in part, as far as their authors say.
+MODEL_OUTPUTS = frozenset(
+    [
+        "aart",
+        "advbench",
+        "catqa_en",
+        "catqa_vi",
+        "catqa_zh",
+        "cyberseceval_frr",
+        "cyberseceval_frr_multilingual",
+        "cyberseceval_interpreter",
+        "diasafety",
+        "forbidden_questions",
+        "gpteacher_codegen",
+        "gpteacher_roleplay",
+        "gpteacher_toolformer",
+        "harmfulqa",
+        "jbb_artifacts",
+        "malicious_instruct",
+        "rbr_gold_prompts",
+        "rbr_gold_responses",
+        "refusal_direction_jbb_runs",
+        "self_instruct_predictions",
+        "trustllm_misuse_add",
+    ]
+)
+
+
 class Row(TypedDict):
     """One labelled conversation."""
 
@@ -128,13 +156,15 @@ def read_contrast() -> tuple[list[Row], list[Row]]:
     return train, test
 
 
-def read_training(data: Path) -> list[Row]:
+def read_training(data: Path, *, model_outputs: bool = True) -> list[Row]:
     """Read everything that may be trained on; never the dev split or the contrast test.
 
     Parameters
     ----------
     data : Path
         Folder with ``train.jsonl.gz`` and ``dolly_sharealike.jsonl.gz``.
+    model_outputs : bool
+        Whether to read the sources of ``MODEL_OUTPUTS``.
 
     Returns
     -------
@@ -142,6 +172,7 @@ def read_training(data: Path) -> list[Row]:
         Public rows, dolly as prompts and as answers, and the contrast rows.
     """
     rows = read_rows(data / "train.jsonl.gz")
+    rows = [row for row in rows if model_outputs or row["source"] not in MODEL_OUTPUTS]
     dolly = read_rows(data / "dolly_sharealike.jsonl.gz")
     asked: list[Row] = [{**row, "messages": row["messages"][:1]} for row in dolly]
     return [*rows, *dolly, *asked, *read_contrast()[0]]

@@ -210,7 +210,7 @@ def save(path: Path, model: LlamaForCausalLM, backend: dict[str, Any], state: di
 
 
 def train(model: LlamaForCausalLM, backend: dict[str, Any], rows: list[Row], args: argparse.Namespace) -> None:
-    """Train for the asked number of minutes, counted over all resumed runs.
+    """Train for the asked number of minutes or steps, counted over all resumed runs.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def train(model: LlamaForCausalLM, backend: dict[str, Any], rows: list[Row], arg
     model.train()
     for batch in stream(rows, tokenizer, args):
         started = time.monotonic()
-        share = spent / (60 * args.minutes)
+        share = step / args.steps if args.steps else spent / (60 * args.minutes)
         if share >= 1:
             break
         decay = 1.0 if args.hold else 0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2
@@ -281,6 +281,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vocab", type=int, default=14000, help="merged tokens kept; bytes and specials on top")
     parser.add_argument("--context", type=int, default=2048)
     parser.add_argument("--minutes", type=float, default=40.0)
+    parser.add_argument("--steps", type=int, help="train for so many steps instead, whatever the clock says")
+    parser.add_argument("--no-model-outputs", action="store_true", help="leave out sources that other models wrote")
     parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--hold", action="store_true", help="no cosine: the rate stays, and another run follows")
     parser.add_argument("--decay", type=float, default=0.05)
@@ -301,7 +303,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     print(json.dumps({name: str(value) for name, value in vars(args).items()}), flush=True)
-    rows = read_training(args.data)
+    rows = read_training(args.data, model_outputs=not args.no_model_outputs)
     if args.start:
         saved = torch.load(args.start, weights_only=True)
         model = LlamaForCausalLM(LlamaConfig(**json.loads(saved["config"])))
