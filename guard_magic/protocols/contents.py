@@ -1,7 +1,7 @@
 """Rendering messages by a tokenizer's chat template, in the form of content that the template reads.
 
-Llama-Guard-3-8B's template wants a string; those of Llama-Guard-3-1B, -11B-Vision and 4-12B want a list of
-typed parts, and render a *string* as an empty conversation without any error: the guard would then call
+Llama-Guard-3-8B's template wants a string; those of Llama-Guard-3-1B and -11B-Vision want a list of typed
+parts, and render a *string* as an empty conversation without any error: the guard would then call
 everything safe. Which form a template reads is found out by looking for the text in what it renders.
 """
 
