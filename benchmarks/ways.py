@@ -32,9 +32,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from guard_magic.conversation import Conversation, adapt_roles, parse_conversation  # noqa: E402
+from guard_magic.conversation import Conversation, parse_conversation  # noqa: E402
 from guard_magic.engine.guard import Guard  # noqa: E402
 from guard_magic.engine.local import LocalEngine  # noqa: E402
+from guard_magic.roles import adapt_roles  # noqa: E402
 from guard_magic.verdict import Reading  # noqa: E402
 
 __all__ = [
@@ -174,8 +175,8 @@ def read_all(guard: Guard) -> Way:
 
     def run(rows: Sequence[Row]) -> Iterator[tuple[int, float]]:
         guard.engine.prefixes.clear()
-        prompts = [guard.ask(parse_conversation(row.chat)).prompt for row in rows]
-        for batch in guard.read(prompts):
+        asked = [guard.ask(parse_conversation(row.chat)) for row in rows]
+        for batch in guard.read(asked):
             for i, reading in batch:
                 yield i, math.exp(reading.log_unsafe) if isinstance(reading, Reading) else math.nan
 
@@ -290,7 +291,7 @@ def summarise(guard: Guard, rows: Sequence[Row], timings: dict[str, Timing]) -> 
         "n_parameters": sum(weight.numel() for weight in guard.model.parameters()),
         "own_tokens": own,
         "prefix_tokens": prefix,
-        "chain_tokens": len(guard.plan(None).chain.tokens),
+        "chain_tokens": len(guard.plan(None).questions[0].spine.tokens),
         "rows_per_s": rates,
         "spread": {name: _spread(timing.rates) for name, timing in timings.items()},
         "ratio_to_tutorial": {name: rate / rates["tutorial"] for name, rate in rates.items()},

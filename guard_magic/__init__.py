@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from guard_magic import frames as _frames
-from guard_magic.conversation import Conversation, Message, RoleRules
+from guard_magic.conversation import Conversation, Message
 from guard_magic.errors import (
     ColumnError,
     ConversationError,
@@ -27,8 +27,11 @@ from guard_magic.errors import (
     UnknownGuardError,
 )
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
-from guard_magic.session import Errors, current_session
+from guard_magic.roles import Assess, RoleRules
+from guard_magic.session import current_session
+from guard_magic.table_scoring import Errors, score_frame, score_frame_turns
 from guard_magic.verdict import Verdict, Verdicts
+from guard_magic.windows import Overflow
 
 if TYPE_CHECKING:
     from guard_magic.engine.guard import Guard
@@ -55,6 +58,7 @@ __all__ = [
     "load_ipython_extension",
     "moderate",
     "score",
+    "score_turns",
     "set_policy",
     "set_threshold",
     "status",
@@ -80,6 +84,8 @@ def moderate(
     policy: object = None,
     exclude: Iterable[str] = (),
     generate: bool = False,
+    assess: Assess = "last",
+    overflow: Overflow = "error",
 ) -> Verdict:
     """Score one conversation.
 
@@ -95,6 +101,15 @@ def moderate(
         The hazards asked about, and codes to leave out; None for the session's, else the guard's own.
     generate
         Whether to add the text the guard writes (decoded where its verdict is not safe).
+    assess
+        Whose last message is assessed: ``"user"`` or ``"assistant"``, in the context of what was said before it;
+        what comes after is left out. ``"last"``: the last message, whoever's it is.
+    overflow
+        What to do with a conversation that is too long for the guard. ``"error"``: nothing; it cannot be scored.
+        ``"window"``: it is read in overlapping windows that end with the message assessed (or, where that is too
+        long itself, with pieces of it), and the verdict is that of the window with the highest score.
+        ``"truncate"``: the oldest turns are left out, then, where it is still too long, the end of the message.
+        `Verdict.cut` says which part the verdict is about.
 
     Returns
     -------
@@ -109,7 +124,15 @@ def moderate(
         For a guard, policy or threshold that cannot be used.
     """
     session = current_session()
-    request = session.request(guard=guard, threshold=threshold, policy=policy, exclude=exclude, generate=generate)
+    request = session.request(
+        guard=guard,
+        threshold=threshold,
+        policy=policy,
+        exclude=exclude,
+        generate=generate,
+        assess=assess,
+        overflow=overflow,
+    )
     return session.moderate(conversation, request)
 
 
@@ -120,12 +143,17 @@ def score(
     prompt: str | None = None,
     response: str | None = None,
     messages: str | None = None,
+    conversation_id: str | None = None,
+    role: str | None = None,
+    content: str | None = None,
     guard: Guard | str | None = None,
     threshold: float | None = None,
     policy: object = None,
     exclude: Iterable[str] = (),
     extras: Iterable[str] = (),
     roles: RoleRules = "merge",
+    assess: Assess = "last",
+    overflow: Overflow = "error",
     errors: Errors = "coerce",
     prefix: str = "",
     overwrite: bool = False,
@@ -136,18 +164,32 @@ def score(
     Parameters
     ----------
     table
-        A DataFrame, one conversation a row; it is not changed.
+        A DataFrame, one conversation a row, or one message a row; it is not changed.
     text, prompt, response, messages
         Names of the columns to read; all None to find them: ``messages`` or ``conversations``, else
         ``prompt`` with an optional ``response``, else ``text``.
+    conversation_id, role, content
+        Names of the columns of a table with one message a row, all three together. Rows of one id are one
+        conversation, in row order, wherever they stand.
     guard, threshold, policy, exclude
         As for `moderate`.
     extras
-        More columns: ``"log_odds"``, ``"category_scores"``, ``"generated_text"``, ``"verdict_mass"``,
-        ``"n_tokens"``, ``"assessed_role"``, ``"guard"``.
+        More columns: ``"log_odds"``, ``"category_scores"`` (``score_S1`` …), ``"answers"`` (``answer_refusal`` …:
+        what else some guards answer in the same pass; no column for the others), ``"generated_text"``,
+        ``"verdict_mass"``, ``"n_tokens"``, ``"n_neutralised"`` (pieces of the guard's own structural text found in
+        the conversation), ``"assessed_role"``, ``"guard"``, ``"cut"``.
     roles
         ``"merge"`` fits roles to the guard's template and counts what it did; ``"strict"`` makes such rows
         errors.
+    assess
+        Whose last message is assessed: ``"last"``, ``"user"`` or ``"assistant"``; see `moderate`. A conversation
+        without such a message is not scored.
+    overflow
+        What to do with conversations that are too long for the guard. ``"error"``: they are not scored.
+        ``"window"``: each is read in overlapping windows that together cover it, all with the message assessed; a
+        row reports the window with the highest score (its category, ``n_tokens`` and all else), and is not scored
+        where one of its windows cannot be. ``"truncate"``: the oldest turns are left out. Both add the column
+        ``guard_cut``, which says for each row that was cut which part its verdict is about; one warning counts them.
     errors
         ``"coerce"``: rows that cannot be scored are NA with their reason. ``"raise"``: raise `ScoreError`
         after the others are scored and cached.
@@ -163,38 +205,130 @@ def score(
     DataFrame
         A new frame: same rows, order and index; ``unsafe_score`` (Float64, in [0, 1]), ``category``
         (categorical: ``safe`` below the threshold, else the most probable hazard code) and ``guard_error``
-        (string) behind the table's own columns. NA in ``category`` means not scored and nothing else.
+        (string) behind the table's own columns, then ``guard_cut`` (string) and the extras. NA in ``category``
+        means not scored and nothing else. Of a table with one message a row: one row a conversation, in order of
+        first sight, the ids as index, with ``n_messages`` ahead of these columns and none of the table's own.
 
     Raises
     ------
     ColumnError
         Where the columns to read are not clear, or new columns would replace others.
     GuardError
-        For a guard, policy or threshold that cannot be used.
+        For a guard, policy, threshold or option that cannot be used.
     KeyboardInterrupt
         After the batch under way; what was scored is cached, and calling again goes on from there.
     """
-    if not isinstance(table, pd.DataFrame):
-        raise ColumnError(
-            f"expected a DataFrame, got {type(table).__name__}", hint="For a Series: series.guard.score()."
-        )
-    return current_session().score_frame(
-        table,
-        text=text,
-        prompt=prompt,
-        response=response,
-        messages=messages,
+    return score_frame(
+        current_session(),
+        _checked_frame(table, "score"),
+        {
+            "text": text,
+            "prompt": prompt,
+            "response": response,
+            "messages": messages,
+            "conversation_id": conversation_id,
+            "role": role,
+            "content": content,
+        },
         guard=guard,
         threshold=threshold,
         policy=policy,
         exclude=exclude,
         extras=extras,
         roles=roles,
+        assess=assess,
+        overflow=overflow,
         errors=errors,
         prefix=prefix,
         overwrite=overwrite,
         progress=progress,
     )
+
+
+def score_turns(
+    table: pd.DataFrame,
+    *,
+    text: str | None = None,
+    prompt: str | None = None,
+    response: str | None = None,
+    messages: str | None = None,
+    conversation_id: str | None = None,
+    role: str | None = None,
+    content: str | None = None,
+    guard: Guard | str | None = None,
+    threshold: float | None = None,
+    policy: object = None,
+    exclude: Iterable[str] = (),
+    extras: Iterable[str] = (),
+    roles: RoleRules = "merge",
+    overflow: Overflow = "error",
+    errors: Errors = "coerce",
+    prefix: str = "",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Score every message of the conversations of a table; the typed twin of ``df.guard.score_turns()``.
+
+    Each message is assessed in the context of what was said before it: its row is what `score` gives for the
+    conversation that ends with it. What the rows of one conversation share is computed once.
+
+    Parameters
+    ----------
+    table, text, prompt, response, messages, conversation_id, role, content
+        The table and the columns to read, as for `score`.
+    guard, threshold, policy, exclude, extras, roles, overflow, errors, prefix, progress
+        As for `score`, for each message.
+    overwrite
+        As for `score`; only where the table has one message a row, as else none of its columns are in the result.
+
+    Returns
+    -------
+    DataFrame
+        A new frame, one row per message, in order, with an index of its own: ``conversation`` (Int64, the position
+        of its table row, from 0), ``turn`` (Int64, from 0), ``role`` and ``content`` (string), then the columns
+        that `score` adds. Messages that the guard does not assess (of the system, of tools) have NA and the reason
+        in ``guard_error``. A conversation that cannot be read is one row without turn, role and content.
+
+        Of a table with one message a row: the same rows, order and index, with the verdicts' columns behind the
+        table's own. All rows of a conversation with an unreadable message are errors.
+
+    Raises
+    ------
+    ColumnError, GuardError, KeyboardInterrupt
+        As for `score`.
+    """
+    return score_frame_turns(
+        current_session(),
+        _checked_frame(table, "score_turns"),
+        {
+            "text": text,
+            "prompt": prompt,
+            "response": response,
+            "messages": messages,
+            "conversation_id": conversation_id,
+            "role": role,
+            "content": content,
+        },
+        guard=guard,
+        threshold=threshold,
+        policy=policy,
+        exclude=exclude,
+        extras=extras,
+        roles=roles,
+        overflow=overflow,
+        errors=errors,
+        prefix=prefix,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def _checked_frame(table: object, function: str) -> pd.DataFrame:
+    if not isinstance(table, pd.DataFrame):
+        raise ColumnError(
+            f"expected a DataFrame, got {type(table).__name__}", hint=f"For a Series: series.guard.{function}()."
+        )
+    return table
 
 
 def load(

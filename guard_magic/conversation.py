@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,9 +20,6 @@ __all__ = [
     "Conversation",
     "Message",
     "Role",
-    "RoleChanges",
-    "RoleRules",
-    "adapt_roles",
     "is_missing",
     "parse_body",
     "parse_conversation",
@@ -31,7 +28,6 @@ __all__ = [
 ]
 
 Role = Literal["user", "assistant", "system", "tool"]
-RoleRules = Literal["merge", "strict"]
 
 MAX_CHARACTERS = 1_000_000
 """Longest message read, in characters: beyond it no guard's context reaches, and tokenizing takes seconds."""
@@ -109,33 +105,6 @@ class Conversation:
     def to_list(self) -> list[dict[str, str]]:
         """Return the messages as ``[{"role": …, "content": …}, …]``."""
         return [message.to_dict() for message in self.messages]
-
-
-@dataclass(frozen=True, slots=True)
-class RoleChanges:
-    """What `adapt_roles` had to change: counts of messages."""
-
-    merged: int = 0
-    left_out: int = 0
-    dropped_first: int = 0
-
-    def __add__(self, other: RoleChanges) -> RoleChanges:
-        return RoleChanges(
-            self.merged + other.merged,
-            self.left_out + other.left_out,
-            self.dropped_first + other.dropped_first,
-        )
-
-    def __bool__(self) -> bool:
-        return bool(self.merged or self.left_out or self.dropped_first)
-
-    def __str__(self) -> str:
-        parts = [
-            (self.merged, "joined to the turn before (same role)"),
-            (self.left_out, "left out (the guard's prompt has no place for system or tool messages)"),
-            (self.dropped_first, "dropped (assistant messages ahead of the first user message)"),
-        ]
-        return "; ".join(f"{n} {what}" for n, what in parts if n)
 
 
 def is_missing(value: object) -> bool:
@@ -233,76 +202,6 @@ def parse_body(text: str, *, text_only: bool = False) -> list[Conversation]:
         return _parse_json_body(bare)
     transcript = parse_transcript(text)
     return [transcript if transcript is not None else parse_conversation(text.strip("\n"))]
-
-
-def adapt_roles(
-    conversation: Conversation,
-    roles: RoleRules,
-    *,
-    accepted: frozenset[Role] = frozenset({"user", "assistant"}),
-    alternate: bool = True,
-) -> tuple[Conversation, RoleChanges]:
-    """Fit a conversation to the roles that a guard's template can render.
-
-    Parameters
-    ----------
-    conversation
-        What was said.
-    roles
-        ``"merge"``: consecutive messages of one role are joined with a blank line, messages of roles that
-        the template has no place for are left out, assistant messages ahead of the first user message are
-        dropped; all are counted. ``"strict"``: each of these is an error instead.
-    accepted
-        Roles that the template renders.
-    alternate
-        Whether the template demands user/assistant/user/… beginning with the user.
-
-    Returns
-    -------
-    tuple
-        The adapted conversation (the same object where nothing changed) and the counts.
-
-    Raises
-    ------
-    ConversationError
-        Under ``"strict"`` for any change; under both where the message to assess would be lost.
-    """
-    if roles not in ("merge", "strict"):
-        raise ConversationError(f"roles={roles!r} is not known", hint='Use roles="merge" or roles="strict".')
-    if conversation.assessed.role not in accepted:
-        raise ConversationError(
-            f"the message to assess is a {conversation.assessed.role} message, which this guard cannot assess",
-            hint="End the conversation with a user or assistant message.",
-        )
-    kept = [message for message in conversation.messages if message.role in accepted]
-    left_out = len(conversation) - len(kept)
-    kept, merged, dropped = _alternating(kept) if alternate else (kept, 0, 0)
-    changes = RoleChanges(merged, left_out, dropped)
-    if not changes:
-        return conversation, changes
-    if roles == "strict":
-        raise ConversationError(
-            f"the roles {' '.join(conversation.roles)} do not fit this guard: {changes}",
-            hint='roles="merge" does this and says so.',
-        )
-    if not kept:
-        raise ConversationError(
-            "the conversation has assistant messages only, and this guard's prompt must begin with the user",
-            hint="Add the user message that was answered.",
-        )
-    return Conversation(tuple(kept)), changes
-
-
-def _alternating(messages: Sequence[Message]) -> tuple[list[Message], int, int]:
-    first = next((i for i, message in enumerate(messages) if message.role == "user"), len(messages))
-    turns: list[Message] = []
-    for message in messages[first:]:
-        if turns and turns[-1].role == message.role:
-            joined = "\n\n".join(part for part in (turns[-1].content.strip(), message.content.strip()) if part)
-            turns[-1] = Message(message.role, joined)
-        else:
-            turns.append(message)
-    return turns, len(messages) - first - len(turns), first
 
 
 def _parse_json_body(text: str) -> list[Conversation]:

@@ -23,11 +23,12 @@ from typing import Any
 
 import pandas as pd
 
-from guard_magic.conversation import Conversation, adapt_roles, parse_conversation
+from guard_magic.conversation import Conversation, parse_conversation
 from guard_magic.engine.guard import Guard
 from guard_magic.engine.loader import load_guard
 from guard_magic.engine.published import ask_as_published
-from guard_magic.errors import ConversationError, GuardError
+from guard_magic.errors import ConversationError, GuardError, ProtocolError
+from guard_magic.roles import adapt_roles
 from guard_magic.verdict import Verdicts
 
 __all__ = ["TUTORIAL_SCORE", "Parity", "compare", "main"]
@@ -82,9 +83,16 @@ def compare(guard: Guard, n: int = 24) -> Parity:
 
     Raises
     ------
+    ProtocolError
+        Where the guard is of another family: the published snippet does not fit it.
     ValueError
         For `n` below 0.
     """
+    if guard.protocol not in ("llama-guard-3", "llama-guard-4"):
+        raise ProtocolError(
+            f"the published snippet asks Llama Guard 3, and {guard.name} is asked as {guard.family.title}",
+            hint="Its scores can be compared by hand: guard.render(conversation) gives the exact prompt.",
+        )
     names, conversations = _samples(n)
     written, once = (
         [ask_as_published(guard, conversation, bos=bos) for conversation in conversations]
@@ -200,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 where the guard cannot be loaded, with the reason on standard error.
+        0; 2 where the guard cannot be loaded or compared, with the reason on standard error.
     """
     parser = argparse.ArgumentParser(
         prog="python -m guard_magic.parity", description="The published snippet and the engine side by side."
@@ -214,10 +222,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         guard = load_guard(args.source, name=args.source, device=args.device, dtype=args.dtype, revision=args.revision)
+        parity = compare(guard, args.n)
     except GuardError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    parity = compare(guard, args.n)
     _print(parity)
     if args.out:
         args.out.write_text(parity.to_json() + "\n", encoding="utf-8")

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
-
-import pandas as pd
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from guard_magic.cache import ScoreCache
-from guard_magic.conversation import Conversation, RoleRules, parse_conversation
+from guard_magic.conversation import Conversation, parse_conversation
 from guard_magic.errors import (
-    ConversationError,
     EmbeddedGuardWarning,
     LoadError,
     PolicyError,
@@ -24,20 +21,22 @@ from guard_magic.errors import (
     UnknownGuardError,
     shorten,
 )
+from guard_magic.notices import caller_level, progress_bar, warn_unscored
 from guard_magic.policy import Policy, as_policy
-from guard_magic.scoring import Request, caller_level, progress_bar, score_rows, warn_unscored
-from guard_magic.tables import Row, attach_verdicts, check_free, plan_columns, read_frame, read_series
-from guard_magic.verdict import Verdict, Verdicts, checked_extras, column_names
+from guard_magic.roles import Assess, RoleRules, checked_assess, checked_roles
+from guard_magic.scoring import Request, make_ready, score_rows
+from guard_magic.tables import Row
+from guard_magic.verdict import Verdict, Verdicts
+from guard_magic.windows import Overflow, checked_overflow
 
 if TYPE_CHECKING:
     from guard_magic.engine.guard import Guard
 
-__all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "Errors", "Session", "current_session"]
+__all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "Session", "current_session"]
 
 DEFAULT_THRESHOLD = 0.5
 EMBEDDED_NAME = "embedded"
 _MODEL_VARIABLE = "GUARD_MAGIC_MODEL"
-Errors = Literal["coerce", "raise"]
 
 
 class Session:
@@ -173,11 +172,12 @@ class Session:
         exclude: Iterable[str] = (),
         roles: RoleRules = "merge",
         generate: bool = False,
+        assess: Assess = "last",
+        overflow: Overflow = "error",
     ) -> Request:
         """Settle what is asked: explicit arguments first, then the session's choices, then the guard's own."""
         flag_at = self.threshold if threshold is None else _checked_threshold(threshold)
-        if roles not in ("merge", "strict"):
-            raise ConversationError(f"roles={roles!r} is not known", hint='Use roles="merge" or roles="strict".')
+        how = (checked_roles(roles), generate, checked_assess(assess), checked_overflow(overflow))
         chosen = self.policy if policy is None else as_policy(policy)
         excluded = [exclude] if isinstance(exclude, str) else list(exclude)
         found = self.guard(guard)
@@ -187,7 +187,7 @@ class Session:
             if policy is None and chosen is not None and not excluded:
                 error.hint += " The policy is the session's: %guard policy reset."
             raise
-        return Request(found, asked, flag_at, roles, generate)
+        return Request(found, asked, flag_at, *how)
 
     def moderate(self, conversation: object, request: Request) -> Verdict:
         """Score one conversation; the verdict remembers it.
@@ -197,15 +197,22 @@ class Session:
         ConversationError
             Where it cannot be read or asked about.
         """
-        read = parse_conversation(conversation)
-        request.guard.ask(read, policy=request.asking, roles=request.roles)
-        return self.moderate_many([read], request)[0]
+        ready = make_ready(parse_conversation(conversation), request)
+        return score_rows([ready], request, self.cache, keep=True)[0]
 
     def moderate_many(self, conversations: Sequence[Conversation], request: Request) -> Verdicts:
         """Score a few conversations for display: each verdict remembers its conversation."""
         return score_rows(conversations, request, self.cache, keep=True)
 
-    def score_rows(self, rows: Sequence[Row], request: Request, *, label: str, progress: bool = True) -> Verdicts:
+    def score_rows(
+        self,
+        rows: Sequence[Row],
+        request: Request,
+        *,
+        label: str,
+        progress: bool = True,
+        together: Sequence[Hashable] | None = None,
+    ) -> Verdicts:
         """Score the rows of a table.
 
         Parameters
@@ -218,6 +225,8 @@ class Session:
             The columns read, for the bar.
         progress
             Whether to show a bar; it is gone when done.
+        together
+            For each row which conversation it is a beginning of, as for `guard_magic.scoring.score_rows`.
 
         Returns
         -------
@@ -232,82 +241,9 @@ class Session:
                 stacklevel=caller_level(),
             )
         with progress_bar(len(rows), f"{request.guard.name} · {label}", progress) as tick:
-            verdicts = score_rows(rows, request, self.cache, tick=tick)
+            verdicts = score_rows(rows, request, self.cache, together=together, tick=tick)
         warn_unscored(verdicts)
         return verdicts
-
-    def score_frame(
-        self,
-        frame: pd.DataFrame,
-        *,
-        text: str | None = None,
-        prompt: str | None = None,
-        response: str | None = None,
-        messages: str | None = None,
-        guard: object = None,
-        threshold: float | None = None,
-        policy: object = None,
-        exclude: Iterable[str] = (),
-        extras: Iterable[str] = (),
-        roles: RoleRules = "merge",
-        errors: Errors = "coerce",
-        prefix: str = "",
-        overwrite: bool = False,
-        progress: bool = True,
-    ) -> pd.DataFrame:
-        """Score a table; see `guard_magic.score`."""
-        plan = plan_columns(frame.columns, text=text, prompt=prompt, response=response, messages=messages)
-        names = checked_extras(extras)
-        request = self._table_request(guard, threshold, policy, exclude, roles, errors, names)
-        check_free(frame, column_names(names, request.policy), prefix=prefix, overwrite=overwrite)
-        verdicts = self.score_rows(read_frame(frame, plan), request, label=str(plan), progress=progress)
-        if errors == "raise":
-            verdicts.raise_errors()
-        return attach_verdicts(frame, verdicts, extras=names, prefix=prefix, overwrite=overwrite)
-
-    def score_series(
-        self,
-        series: pd.Series,
-        *,
-        guard: object = None,
-        threshold: float | None = None,
-        policy: object = None,
-        exclude: Iterable[str] = (),
-        extras: Iterable[str] = (),
-        roles: RoleRules = "merge",
-        errors: Errors = "coerce",
-        prefix: str = "",
-        progress: bool = True,
-    ) -> pd.DataFrame:
-        """Score a Series of strings or message lists; the verdict columns alone come back."""
-        names = checked_extras(extras)
-        request = self._table_request(guard, threshold, policy, exclude, roles, errors, names)
-        label = "series" if series.name is None else str(series.name)
-        verdicts = self.score_rows(read_series(series), request, label=label, progress=progress)
-        if errors == "raise":
-            verdicts.raise_errors()
-        return verdicts.to_frame(names, prefix=prefix, index=series.index)
-
-    def _table_request(
-        self,
-        guard: object,
-        threshold: float | None,
-        policy: object,
-        exclude: Iterable[str],
-        roles: RoleRules,
-        errors: str,
-        extras: list[str],
-    ) -> Request:
-        if errors not in ("coerce", "raise"):
-            raise ScoreError(f"errors={errors!r} is not known", hint='Use errors="coerce" or errors="raise".')
-        return self.request(
-            guard=guard,
-            threshold=threshold,
-            policy=policy,
-            exclude=exclude,
-            roles=roles,
-            generate="generated_text" in extras,
-        )
 
     def _add(self, guard: Guard) -> Guard:
         self.guards[guard.name] = guard

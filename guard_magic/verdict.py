@@ -8,7 +8,7 @@ the user's, only how verdicts become columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -20,6 +20,7 @@ from guard_magic.errors import ColumnError, GuardError, ScoreError
 from guard_magic.policy import Policy
 
 __all__ = [
+    "ANSWERS",
     "COLUMNS",
     "EXTRAS",
     "SAFE",
@@ -34,32 +35,72 @@ __all__ = [
 
 SAFE = "safe"
 COLUMNS = ("unsafe_score", "category", "guard_error")
-EXTRAS = ("log_odds", "category_scores", "generated_text", "verdict_mass", "n_tokens", "assessed_role", "guard")
+EXTRAS = (
+    "cut",
+    "log_odds",
+    "category_scores",
+    "answers",
+    "generated_text",
+    "verdict_mass",
+    "n_tokens",
+    "n_neutralised",
+    "assessed_role",
+    "guard",
+)
+ANSWERS = ("controversial", "refusal", "request_harmful")
+"""Names of the other answers that guards of the known families give."""
+_RENAMED = {"cut": "guard_cut"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one prompt gave, before any threshold.
+    """What one conversation gave, before any threshold.
 
     Attributes
     ----------
     log_unsafe, log_safe
-        Natural log of the full-vocabulary softmax at the verdict position, for the two verdict tokens.
+        Natural log of the full-vocabulary softmax at the verdict position, for the two verdicts. Where a guard
+        is asked hazard by hazard: of yes and no, for the hazard with the highest score.
     log_codes
-        Natural log of P(the first code written is c | unsafe), in the policy's order. Not normalised: the
-        rest is what the guard would write that is no code.
+        In the policy's order. Where a guard names hazards (``each`` false): natural log of P(the first code
+        written is c | unsafe), not normalised: the rest is what the guard would write that is no code. Where it is
+        asked hazard by hazard: log of P(yes) / (P(yes) + P(no)) for each.
     n_tokens
-        Length of the prompt up to the verdict position, in tokens.
+        Length of the prompt up to the verdict position, in tokens; the sum over all prompts asked.
+    each
+        Whether the guard is asked about each hazard by itself.
+    least_mass
+        The lowest P(yes) + P(no) over all hazards, where `each`; None otherwise.
+    answers
+        Other answers in the same pass, name -> probability: ``controversial``, ``refusal`` ….
     """
 
     log_unsafe: float
     log_safe: float
     log_codes: tuple[float, ...]
     n_tokens: int
+    each: bool = False
+    least_mass: float | None = None
+    answers: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def unsafe_score(self) -> float:
+        """P(unsafe), in [0, 1]; where `each`, the highest of the hazards' scores."""
+        return math.exp(max(self.log_codes) if self.each else self.log_unsafe)
+
+    @property
+    def category_scores(self) -> tuple[float, ...]:
+        """One score a hazard, in the policy's order: they sum to `unsafe_score`, or where `each` stand alone."""
+        if self.each:
+            return tuple(math.exp(x) for x in self.log_codes)
+        score = self.unsafe_score
+        return tuple(score * share for share in _shares(self.log_codes))
 
     @property
     def verdict_mass(self) -> float:
-        """P(safe) + P(unsafe), in [0, 1]."""
+        """P(safe) + P(unsafe), in [0, 1]; where `each`, the lowest P(yes) + P(no)."""
+        if self.least_mass is not None:
+            return self.least_mass
         return math.exp(self.log_unsafe) + math.exp(self.log_safe)
 
     @property
@@ -68,9 +109,11 @@ class Reading:
         return self.log_unsafe - self.log_safe
 
     def is_readable(self, min_verdict_mass: float) -> bool:
-        """Say whether the guard answered at all: all numbers there, and enough mass on safe + unsafe."""
-        numbers_there = not any(math.isnan(x) for x in (self.log_unsafe, self.log_safe, *self.log_codes))
-        return numbers_there and max(self.log_codes) > -math.inf and self.verdict_mass >= min_verdict_mass
+        """Say whether the guard answered at all: all numbers there, and enough mass on the verdicts."""
+        there = (self.log_unsafe, self.log_safe, self.verdict_mass, *self.log_codes, *(p for _, p in self.answers))
+        if any(math.isnan(x) for x in there) or max(self.log_codes) == -math.inf:
+            return False
+        return self.verdict_mass >= min_verdict_mass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +123,36 @@ class Verdict:
     Attributes
     ----------
     unsafe_score
-        P(unsafe) at the verdict position, in [0, 1], over the whole vocabulary; None where not scored.
+        By the guard family's published definition, in [0, 1]; None where not scored. Llama Guards: P(unsafe) at the
+        verdict position, over the whole vocabulary. Guards asked hazard by hazard (ShieldGemma, Granite Guardian):
+        the highest of `category_scores`.
     category
         ``"safe"`` below the threshold, else the most probable hazard's code; None where not scored.
     flagged
         ``unsafe_score >= threshold``; None where not scored.
     category_scores
-        Code -> `unsafe_score` x P(the first code written is c | unsafe), in the policy's order; they sum to
-        `unsafe_score`. It is the first hazard, not multi-label. Empty where not scored.
+        Code -> score, in the policy's order. Guards that name hazards: `unsafe_score` x P(the first code written is
+        c | unsafe); they sum to `unsafe_score`; it is the first hazard, not multi-label. Guards asked hazard by
+        hazard: P(yes) / (P(yes) + P(no)) each. Empty where not scored.
     log_odds
         log P(unsafe) - log P(safe), in nats; None where not scored.
     verdict_mass
-        P(safe) + P(unsafe); None where the guard was not asked.
+        P(safe) + P(unsafe), or the lowest P(yes) + P(no); None where the guard was not asked.
+    answers
+        Other answers that the guard gave in the same pass, name -> probability: ``controversial`` (Qwen3Guard),
+        ``refusal`` (WildGuard) …; empty for guards that give none.
     generated_text
         What the guard writes; None unless asked for.
     assessed_role
         Role of the message that was assessed; None where the conversation could not be read.
     n_tokens
         Prompt length up to the verdict position, in tokens; None where there was no prompt.
+    n_neutralised
+        Pieces of the guard's own structural text that the conversation held and that were rewritten before it
+        was asked about; None where this was not counted.
+    cut
+        Which part of a conversation that is too long this verdict is about, or what was left out; None where
+        it was read whole.
     guard
         ``name@revision`` of the guard that answered.
     error
@@ -113,9 +168,12 @@ class Verdict:
     category_scores: Mapping[str, float] = field(default_factory=dict)
     log_odds: float | None = None
     verdict_mass: float | None = None
+    answers: Mapping[str, float] = field(default_factory=dict)
     generated_text: str | None = None
     assessed_role: Role | None = None
     n_tokens: int | None = None
+    n_neutralised: int | None = None
+    cut: str | None = None
     guard: str
     error: str | None = None
     conversation: Conversation | None = field(default=None, repr=False, compare=False)
@@ -152,10 +210,9 @@ def judge(
             conversation=conversation,
             policy=policy,
         )
-    score = math.exp(reading.log_unsafe)
-    shares = _shares(reading.log_codes)
+    score = reading.unsafe_score
     flagged = not score < threshold  # a threshold that is no number flags everything
-    scores = {code: score * share for code, share in zip(policy.codes, shares, strict=True)}
+    scores = dict(zip(policy.codes, reading.category_scores, strict=True))
     return Verdict(
         unsafe_score=score,
         category=max(scores, key=lambda code: scores[code]) if flagged else SAFE,
@@ -164,6 +221,7 @@ def judge(
         category_scores=scores,
         log_odds=reading.log_odds,
         verdict_mass=reading.verdict_mass,
+        answers=dict(reading.answers),
         generated_text=generated_text,
         assessed_role=assessed_role,
         n_tokens=reading.n_tokens,
@@ -209,11 +267,15 @@ class Verdicts(Sequence[Verdict]):
         The verdicts, in order.
     policy
         The policy they were asked under: it fixes the levels of the `category` column.
+    answer_names
+        Names of the other answers that the guard gives; None for those that the verdicts carry.
     """
 
-    def __init__(self, verdicts: Iterable[Verdict], policy: Policy) -> None:
+    def __init__(self, verdicts: Iterable[Verdict], policy: Policy, answer_names: Iterable[str] | None = None) -> None:
         self._verdicts = tuple(verdicts)
         self.policy = policy
+        carried = (name for verdict in self._verdicts for name in verdict.answers)
+        self.answer_names = tuple(dict.fromkeys(carried if answer_names is None else answer_names))
 
     @overload
     def __getitem__(self, index: int) -> Verdict: ...
@@ -221,7 +283,7 @@ class Verdicts(Sequence[Verdict]):
     def __getitem__(self, index: slice) -> Verdicts: ...
     def __getitem__(self, index: int | slice) -> Verdict | Verdicts:
         if isinstance(index, slice):
-            return Verdicts(self._verdicts[index], self.policy)
+            return Verdicts(self._verdicts[index], self.policy, self.answer_names)
         return self._verdicts[index]
 
     def __len__(self) -> int:
@@ -239,9 +301,9 @@ class Verdicts(Sequence[Verdict]):
         guard = self[0].guard if self else "no guard"
         return f"<Verdicts: {len(self)} by {guard}, {flagged} flagged, {lost} not scored>"
 
-    def raise_errors(self) -> None:
-        """Raise `ScoreError` if any row was not scored, naming the first and counting the rest."""
-        lost = [(i, v.error) for i, v in enumerate(self) if v.error is not None]
+    def raise_errors(self, skip: Collection[int] = ()) -> None:
+        """Raise `ScoreError` if any row but those of `skip` was not scored, naming the first and counting the rest."""
+        lost = [(i, v.error) for i, v in enumerate(self) if v.error is not None and i not in skip]
         if lost:
             position, reason = lost[0]
             raise ScoreError(
@@ -255,8 +317,10 @@ class Verdicts(Sequence[Verdict]):
         Parameters
         ----------
         extras
-            Any of ``"log_odds"``, ``"category_scores"`` (one Float64 column a code: ``score_S1`` …),
-            ``"generated_text"``, ``"verdict_mass"``, ``"n_tokens"``, ``"assessed_role"``, ``"guard"``.
+            Any of ``"cut"`` (the column ``guard_cut``), ``"log_odds"``, ``"category_scores"`` (one Float64 column a
+            code: ``score_S1`` …), ``"answers"`` (one Float64 column each: ``answer_refusal`` …; none for guards that
+            give none), ``"generated_text"``, ``"verdict_mass"``, ``"n_tokens"``, ``"n_neutralised"``,
+            ``"assessed_role"``, ``"guard"``.
         prefix
             Put before every column name.
         index
@@ -278,14 +342,19 @@ class Verdicts(Sequence[Verdict]):
         return pd.DataFrame({prefix + name: values for name, values in columns.items()}, index=index)
 
     def _extra(self, extra: str) -> dict[str, object]:
+        names = _extra_names(extra, self.policy, self.answer_names)
         if extra == "category_scores":
-            return {f"score_{code}": _floats([v.category_scores.get(code) for v in self]) for code in self.policy.codes}
+            scores = (_floats([v.category_scores.get(code) for v in self]) for code in self.policy.codes)
+            return dict(zip(names, scores, strict=True))
+        if extra == "answers":
+            answers = (_floats([v.answers.get(answer) for v in self]) for answer in self.answer_names)
+            return dict(zip(names, answers, strict=True))
         values = [getattr(v, extra) for v in self]
         if extra in ("log_odds", "verdict_mass"):
             return {extra: _floats(values)}
-        if extra == "n_tokens":
+        if extra in ("n_tokens", "n_neutralised"):
             return {extra: pd.array(values, dtype="Int64")}
-        return {extra: _strings(values)}
+        return {names[0]: _strings(values)}
 
 
 def checked_extras(extras: Iterable[str]) -> list[str]:
@@ -297,12 +366,20 @@ def checked_extras(extras: Iterable[str]) -> list[str]:
     return names
 
 
-def column_names(extras: Iterable[str], policy: Policy) -> list[str]:
+def column_names(extras: Iterable[str], policy: Policy, answer_names: Iterable[str] = ()) -> list[str]:
     """Return the names of the columns that `Verdicts.to_frame` makes, in order, without prefix."""
     names = list(COLUMNS)
     for extra in checked_extras(extras):
-        names += [f"score_{code}" for code in policy.codes] if extra == "category_scores" else [extra]
+        names += _extra_names(extra, policy, answer_names)
     return names
+
+
+def _extra_names(extra: str, policy: Policy, answer_names: Iterable[str]) -> list[str]:
+    if extra == "category_scores":
+        return [f"score_{code}" for code in policy.codes]
+    if extra == "answers":
+        return [f"answer_{name}" for name in answer_names]
+    return [_RENAMED.get(extra, extra)]
 
 
 def _floats(values: Sequence[float | None]) -> pd.api.extensions.ExtensionArray:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import itertools
 import json
-import random
 import time
 from decimal import Decimal
 from typing import Any
@@ -16,8 +14,6 @@ from guard_magic.conversation import (
     ROLE_ALIASES,
     Conversation,
     Message,
-    RoleChanges,
-    adapt_roles,
     is_missing,
     parse_body,
     parse_conversation,
@@ -376,104 +372,3 @@ def test_deep_lists() -> None:
 def test_json_without_messages(text: str) -> None:
     with pytest.raises(ConversationError, match="no messages"):
         parse_body(text)
-
-
-# Roles
-
-ALL_ROLES = ["user", "assistant", "system", "tool"]
-EVERY = [list(roles) for n in range(1, 6) for roles in itertools.product(ALL_ROLES, repeat=n)]
-CHAT = frozenset({"user", "assistant"})
-
-
-def conversation_of(roles: list[str]) -> Conversation:
-    return said(*((role, f" text {i}\n") for i, role in enumerate(roles)))
-
-
-def test_merge_laws_hold_for_every_order_of_roles() -> None:
-    seen = 0
-    for roles in EVERY:
-        before = conversation_of(roles)
-        try:
-            after, changes = adapt_roles(before, "merge")
-        except ConversationError:
-            assert roles[-1] not in CHAT or "user" not in roles
-            continue
-        seen += 1
-        assert after.roles == ("user", "assistant") * (len(after) // 2) + ("user",) * (len(after) % 2)
-        assert adapt_roles(after, "merge") == (after, RoleChanges())
-        assert adapt_roles(after, "strict") == (after, RoleChanges())
-        assert len(after) + changes.merged + changes.left_out + changes.dropped_first == len(before)
-        assert changes.left_out == sum(role not in CHAT for role in roles)
-        assert after.assessed.role == before.assessed.role
-        # the assessed text is the run of same-role messages at the end, joined
-        kept = [m for m in before.messages if m.role in CHAT]
-        role = before.assessed.role
-        run = list(itertools.takewhile(lambda m, role=role: m.role == role, reversed(kept)))
-        first = next(i for i, m in enumerate(kept) if m.role == "user")
-        run = list(reversed(run[: len(kept) - first]))
-        alone = run[0].content
-        assert after.assessed.content == (alone if len(run) == 1 else "\n\n".join(m.content.strip() for m in run))
-        if changes:
-            with pytest.raises(ConversationError, match="do not fit this guard"):
-                adapt_roles(before, "strict")
-        else:
-            assert after is before
-    assert seen > 300
-
-
-def test_merge_joins_with_a_blank_line() -> None:
-    after, changes = adapt_roles(said(("user", "a\n"), ("user", "  "), ("user", " b"), ("assistant", " c ")), "merge")
-    assert pairs(after) == [("user", "a\n\nb"), ("assistant", " c ")]
-    assert changes == RoleChanges(merged=2)
-
-
-def test_merge_over_a_left_out_message() -> None:
-    after, changes = adapt_roles(said(("system", "s"), ("user", "a"), ("tool", "t"), ("user", "b")), "merge")
-    assert pairs(after) == [("user", "a\n\nb")]
-    assert changes == RoleChanges(merged=1, left_out=2)
-
-
-@pytest.mark.parametrize("rules", ["merge", "strict"])
-@pytest.mark.parametrize("role", ["tool", "system"])
-def test_last_message_that_cannot_be_assessed(rules: Any, role: str) -> None:
-    with pytest.raises(ConversationError, match=f"the message to assess is a {role} message"):
-        adapt_roles(said(("user", "a"), (role, "t")), rules)
-
-
-def test_assistant_first_is_dropped_and_counted() -> None:
-    after, changes = adapt_roles(said(("assistant", "hi"), ("assistant", "hello"), ("user", "a")), "merge")
-    assert pairs(after) == [("user", "a")]
-    assert changes == RoleChanges(dropped_first=2)
-    with pytest.raises(ConversationError, match="2 dropped"):
-        adapt_roles(said(("assistant", "hi"), ("assistant", "hello"), ("user", "a")), "strict")
-
-
-def test_assistant_only() -> None:
-    with pytest.raises(ConversationError, match="assistant messages only"):
-        adapt_roles(said(("assistant", "hi")), "merge")
-    with pytest.raises(ConversationError, match="do not fit"):
-        adapt_roles(said(("assistant", "hi")), "strict")
-
-
-def test_templates_with_other_rules() -> None:
-    system_first = said(("system", "s"), ("user", "a"), ("user", "b"))
-    accepted: Any = frozenset({"system", "user", "assistant"})
-    assert adapt_roles(system_first, "strict", accepted=accepted, alternate=False) == (system_first, RoleChanges())
-
-
-def test_unknown_role_rules() -> None:
-    with pytest.raises(ConversationError, match="roles='lenient' is not known"):
-        adapt_roles(said(("user", "a")), "lenient")  # type: ignore[arg-type]
-
-
-def test_changes_add_up() -> None:
-    random.seed(0)
-    several = [RoleChanges(*(random.randint(0, 3) for _ in range(3))) for _ in range(5)]
-    total = sum(several, RoleChanges())
-    assert total.merged == sum(c.merged for c in several)
-    assert total.left_out == sum(c.left_out for c in several)
-    assert total.dropped_first == sum(c.dropped_first for c in several)
-    assert not RoleChanges()
-    assert str(RoleChanges()) == ""
-    assert str(RoleChanges(1, 0, 2)).startswith("1 joined")
-    assert "2 dropped" in str(RoleChanges(1, 0, 2))

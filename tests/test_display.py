@@ -57,7 +57,7 @@ HOSTILE_VERDICT = dataclasses.replace(
     category="S2",
     assessed_role=cast(Role, HOSTILE),
     conversation=conversation((HOSTILE, HOSTILE), *[("user", HOSTILE * 300)] * 7, (HOSTILE, HOSTILE * 300)),
-    policy=Policy(HOSTILE, (Category("S1", "x"), Category("S2", "\"a' onclick=b & \x1b[2J\u202e"))),
+    policy=Policy("hostile", (Category("S1", "x"), Category("S2", "\"a' onclick=b & \u202e"))),
 )
 HOSTILE_LOST = dataclasses.replace(HOSTILE_VERDICT, error=HOSTILE, unsafe_score=None, category=None, flagged=None)
 TABLE = Verdicts([verdict(0.93), LOST, *[verdict(0.01, ("user", "word " * 90))] * 98], LLAMA_GUARD_3)

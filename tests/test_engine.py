@@ -28,7 +28,6 @@ from guard_magic.engine.memory import is_out_of_memory, kv_bytes_per_token, toke
 from guard_magic.engine.prefix_cache import PrefixCache
 from guard_magic.errors import ConversationError, ProtocolError, ScoreError, UnknownGuardError
 from guard_magic.policy import LLAMA_GUARD_3, Policy
-from guard_magic.protocols.plan import Prompt
 from guard_magic.verdict import Reading
 
 Chat = list[dict[str, str]]
@@ -82,7 +81,7 @@ def guard(request: pytest.FixtureRequest) -> Guard:
 
 def read(guard: Guard, chats: Sequence[Chat], policy: Policy | None = None) -> list[dict[str, float]]:
     """The engine's numbers, in the definition's form."""
-    prompts = [guard.ask(parse_conversation(chat), policy=policy).prompt for chat in chats]
+    prompts = [guard.ask(parse_conversation(chat), policy=policy) for chat in chats]
     found: dict[int, Any] = {}
     for batch in guard.read(prompts, policy=policy):
         for position, result in batch:
@@ -169,7 +168,7 @@ def test_batches_of_any_size(
     monkeypatch.setattr(guard.engine, "share_prefix", share_prefix)
     monkeypatch.setattr("guard_magic.engine.batching._TIGHT", 0.0)  # batches of this size, padded as they may be
     chats = [one for one in defined_chats(guard) if len(one[0]["content"]) < 100][: 12 if size < 64 else None]
-    chain = len(guard.plan(None).chain.tokens)
+    chain = len(guard.plan(None).questions[0].spine.tokens)
     prompts = [guard.ask(parse_conversation(one)).prompt for one in chats]
     longest = max(len(p.ids) - (p.n_prefix if share_prefix else 0) for p in prompts) + chain
     monkeypatch.setattr(guard.engine, "budget", 1 if size == 1 else size * longest)
@@ -256,7 +255,7 @@ def test_text_equals_the_definitions(guard: Guard) -> None:
 
 def test_over_long_content_is_not_scored(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "word " * 300
-    n_chain = len(tiny.plan(None).chain.tokens)
+    n_chain = len(tiny.plan(None).questions[0].spine.tokens)
     fits = len(tiny.tokens(long)) + n_chain
     monkeypatch.setattr(tiny.model.config, "max_position_embeddings", fits)
     assert tiny.n_context == fits
@@ -370,7 +369,7 @@ def test_logits_are_computed_only_where_they_are_read(tiny: Guard) -> None:
     finally:
         hook.remove()
     assert len(made) == len(batches)
-    n_reads = len(tiny.plan(None).chain.offsets)
+    n_reads = len(tiny.plan(None).questions[0].spine.offsets)
     for (rows, n, vocabulary), (n_rows, _) in zip(made, batches, strict=True):
         assert (rows, vocabulary) == (n_rows, 128_256)
         assert n in (1, n_reads)
@@ -579,30 +578,22 @@ def test_guards_that_cannot_be_asked(tiny: Guard) -> None:
     with pytest.raises(ProtocolError, match="is no fast tokenizer"):
         Guard(tiny.model, object(), name="x")
     tokenizer = small_tokenizer()
-    for template, message in ((None, "has no chat template"), ("{{ messages }}", "is not that of a Llama Guard")):
+    for template, message in ((None, "has no chat template"), ("{{ messages }}", "that of no known guard")):
         tokenizer.chat_template = template
         with pytest.raises(ProtocolError, match=message):
             Guard(tiny.model, tokenizer, name="x")
 
 
-def test_guards_that_read_images_are_refused(tiny_parts: Guard) -> None:
-    with torch.device("meta"):
-        model = transformers.Llama4ForConditionalGeneration(transformers.Llama4Config())
-    with pytest.raises(ProtocolError, match="Llama4ForConditionalGeneration reads images too"):
-        Guard(model.eval(), tiny_parts.tokenizer, name="x")
-
-
 def test_probe_refuses_a_guard_that_answers_neither() -> None:
-    with pytest.raises(ProtocolError, match="does not answer safe or unsafe"):
+    with pytest.raises(ProtocolError, match="does not answer with a verdict"):
         small_guard(min_verdict_mass=0.9)
 
 
 def test_keys_tell_guards_and_numbers_apart(tiny: Guard, tiny_digits: Guard) -> None:
-    prompt: Prompt = tiny.ask(parse_conversation("kill")).prompt
-    other = tiny.ask(parse_conversation("river")).prompt
-    assert tiny.key(prompt) == tiny.key(tiny.ask(parse_conversation(" kill ")).prompt)
-    assert tiny.key(prompt) != tiny.key(other)
-    assert tiny.key(prompt) != tiny_digits.key(tiny_digits.ask(parse_conversation("kill")).prompt)
+    asked = tiny.ask(parse_conversation("kill"))
+    assert tiny.key(asked) == tiny.key(tiny.ask(parse_conversation(" kill ")))
+    assert tiny.key(asked) != tiny.key(tiny.ask(parse_conversation("river")))
+    assert tiny.key(asked) != tiny_digits.key(tiny_digits.ask(parse_conversation("kill")))
 
 
 def test_hostile_conversation_objects_do_not_stop_the_others(tiny: Guard) -> None:

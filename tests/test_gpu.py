@@ -90,10 +90,10 @@ def _asked(guard: Guard, chats: list[Any]) -> list[TokenRow]:
 
 def _score(engine: LocalEngine, guard: Guard, rows: list[TokenRow]) -> tuple[torch.Tensor, dict[int, str]]:
     """Return log-probabilities (n_rows, n_wanted), nan where there is none, and errors by row."""
-    chain = guard.plan(None).chain
-    logs = torch.full((len(rows), len(chain.wanted)), torch.nan, dtype=torch.float64)
+    spine = guard.plan(None).questions[0].spine
+    logs = torch.full((len(rows), len(spine.reads)), torch.nan, dtype=torch.float64)
     errors: dict[int, str] = {}
-    for scored in engine.score(rows, chain.tokens, chain.wanted):
+    for scored in engine.score(rows, spine.tokens, spine.reads):
         if scored.log_probs is None:
             errors.update(dict.fromkeys(scored.positions, str(scored.error)))
         else:
@@ -111,8 +111,8 @@ def wanted(model: Any, tokenizer: Any) -> list[dict[str, float]]:
 @pytest.mark.parametrize("budget", [None, 1, 700])
 def test_float32_is_the_reference(guard: Guard, wanted: list[dict[str, float]], budget: int | None) -> None:
     guard.engine.budget = budget
-    prompts = [guard.ask(parse_conversation(chat)).prompt for chat in CHATS]
-    readings = dict(pair for batch in guard.read(prompts) for pair in batch)
+    asked = [guard.ask(parse_conversation(chat)) for chat in CHATS]
+    readings = dict(pair for batch in guard.read(asked) for pair in batch)
     codes = LLAMA_GUARD_3.codes
     for i, want in enumerate(wanted):
         got = readings[i]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from guard_magic.engine.guard import Guard
 from guard_magic.magics import parse_moderate
+from guard_magic.magics.options import GUARD, LOAD_OPTIONS
+from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, as_policy
 from guard_magic.session import Session
 from guard_magic.verdict import Verdict, Verdicts
 
@@ -166,7 +169,9 @@ def test_options_reach_the_guard(shell: InteractiveShell) -> None:
         ("%moderate -i nothing", "no variable 'nothing'"),
         ("%moderate -i shell_text extra", "both -i and text"),
         ("%moderate -x S99 hi", "no hazard 'S99'"),
-        ("%moderate -p nonsense hi", "no variable 'nonsense'"),
+        ("%moderate -x profanity hi", "no hazard 'profanity'"),
+        ("%moderate -p nonsense hi", "no policy 'nonsense'"),
+        ("%moderate -p none.yaml hi", "policy file 'none.yaml': it cannot be read: No such file"),
         ("%%moderate stray\nhi", "the text goes below"),
         ("%%moderate -i x\nhi", "the text goes below"),
         ("%%moderate\n[{broken", "--text"),
@@ -178,7 +183,11 @@ def test_options_reach_the_guard(shell: InteractiveShell) -> None:
         ("%guard use nobody", "no guard 'nobody'"),
         ("%guard unload nobody", "no guard 'nobody'"),
         ("%guard threshold 7", "no number in [0, 1]"),
-        ("%guard policy nonsense", "no variable 'nonsense'"),
+        ("%guard policy nonsense", "no policy 'nonsense': neither a built-in one (%guard policy list), nor a variable"),
+        ("%guard policy none.json", "policy file 'none.json': it cannot be read: No such file"),
+        ("%guard policy a b", "unrecognized arguments: b"),
+        ("%guard load x --quantization int3", "invalid choice: 'int3'"),
+        ("%guard load x --quantization", "expected one argument"),
         ("%guard cache burn", "invalid choice"),
     ],
 )
@@ -213,6 +222,11 @@ def test_help(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> No
     assert "threshold" in capsys.readouterr().out
     inspected = shell.inspector._mime_format(shell.object_inspect_text("%moderate"))["text/plain"]
     assert "--generate" in inspected
+    assert run(shell, "%guard policy -h") is None
+    assert "zero-shot" in capsys.readouterr().out
+    assert run(shell, "%guard load --help") is None
+    assert "--quantization {int8,int4}" in capsys.readouterr().out
+    assert "--quantization int8|int4" in shell.object_inspect_text("%guard")
     assert "%guard load SOURCE" in shell.object_inspect_text("%guard")
 
 
@@ -222,19 +236,110 @@ def test_guard_commands(shell: InteractiveShell, session: Session, capsys: pytes
     assert capsys.readouterr().out.count("tiny") >= 2
     run(shell, "%guard threshold 0.25")
     assert session.threshold == 0.25
-    run(shell, "%guard policy")
-    assert "S9 Indiscriminate Weapons" in capsys.readouterr().out
-    shell.user_ns["mine"] = {"S1": "Rude Words"}
-    run(shell, "%guard policy mine")
-    assert session.policy is not None
-    run(shell, "%guard policy reset")
-    assert session.policy is None
     run(shell, "%moderate cached")
     run(shell, "%guard cache")
     assert "1 scores cached" in capsys.readouterr().out
     run(shell, "%guard cache clear")
     assert len(session.cache) == 0
     assert run(shell, "%guard use tiny") is session.guards["tiny"]
+
+
+YAML = """\
+name: house rules
+hazards:
+  rude: Rude Words
+  ads:
+    name: Advertising
+    description: |
+      Should not
+      - sell things
+"""
+
+
+def test_guard_policy_shows_what_is_asked_and_whose(
+    shell: InteractiveShell, session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(shell, "%guard policy")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "policy llama-guard-3, the own policy of guard tiny"
+    assert said[1] == "  S1   Violent Crimes"
+    assert said[14:] == ["  S14  Code Interpreter Abuse"]
+    shell.user_ns["mine"] = {"rude": {"name": "Rude Words", "description": "Insults.\nSlurs."}, "x": "X"}
+    run(shell, "%guard policy mine")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "policy custom, set for this session (%guard policy reset: each guard's own)"
+    assert said[1:] == ["  rude  Rude Words  Insults. …", "  x     X"]
+    assert session.policy == as_policy(shell.user_ns["mine"])
+    run(shell, "%guard policy reset")
+    assert session.policy is None
+    assert capsys.readouterr().out.startswith("policy llama-guard-3, the own policy of guard tiny")
+    session.current = None
+    run(shell, "%guard policy")
+    assert capsys.readouterr().out.startswith("policy llama-guard-3, as no guard is loaded yet")
+
+
+@pytest.mark.parametrize("name", list(BUILT_IN))
+def test_guard_policy_takes_every_built_in_one(
+    shell: InteractiveShell, session: Session, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    shell.user_ns["shieldgemma"] = shell.user_ns["qwen3guard"] = {"S1": "another"}
+    run(shell, f"%guard policy {name}")
+    assert session.policy == BUILT_IN[name]
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(BUILT_IN[name].codes)
+    assert max(map(len, lines)) <= 140
+    assert all(category.name in line for category, line in zip(BUILT_IN[name], lines, strict=True))
+
+
+def test_guard_policy_list(shell: InteractiveShell, session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    run(shell, "%guard policy list")
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == list(BUILT_IN)
+    assert said[0].split() == ["llama-guard-1", "6", "hazards:", "O1", "…", "O6"]
+    assert said[2].split() == ["llama-guard-3", "14", "hazards:", "S1", "…", "S14"]
+    assert session.policy is None
+
+
+def test_policies_of_variables_and_files(
+    shell: InteractiveShell, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("house rules.yaml").write_text(YAML, encoding="utf-8")
+    Path("more.json").write_text('{"S1": "Spam"}', encoding="utf-8")
+    run(shell, "%guard policy 'house rules.yaml'")
+    assert session.policy is not None
+    assert session.policy.name == "house rules"
+    assert session.policy.category("ads").description == "Should not\n- sell things"
+    shell.user_ns["frame"] = session.policy.to_frame()
+    run(shell, "%guard policy frame")
+    assert session.policy.name == "custom"
+    assert session.policy.codes == ("rude", "ads")
+    assert list(run(shell, "%moderate -p more.json hi").category_scores) == ["S1"]
+    assert session.policy.codes == ("rude", "ads"), "-p is for one call"
+    shell.user_ns["less"] = LLAMA_GUARD_3.only(["S1", "S2", "S3"])
+    assert list(run(shell, "%moderate -p less -x S2 hi").category_scores) == ["S1", "S3"]
+    assert len(run(shell, "%moderate -p llama-guard-4 hi").category_scores) == 14
+
+
+def test_a_bad_policy_changes_nothing(shell: InteractiveShell, session: Session, tmp_path: Path) -> None:
+    run(shell, "%guard policy llama-guard-3-1b")
+    path = tmp_path / "p.yaml"
+    path.write_text("S1: Spam\nS1: Ads\n", encoding="utf-8")
+    shell.user_ns["number"] = 3
+    assert "it has 'S1' twice" in usage_error(shell, f"%guard policy {path}")
+    assert "no policy 3" in usage_error(shell, "%guard policy number")
+    assert session.policy is BUILT_IN["llama-guard-3-1b"]
+
+
+def test_quantization_reaches_the_session(
+    shell: InteractiveShell, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[str, Any]] = []
+    monkeypatch.setattr(session, "load", lambda source, **options: loaded.append((source, options["quantization"])))
+    run(shell, "%guard load some/guard --quantization int8")
+    run(shell, "%guard load --quantization=int4 some/guard")
+    run(shell, "%guard load some/guard")
+    assert loaded == [("some/guard", "int8"), ("some/guard", "int4"), ("some/guard", None)]
 
 
 def complete(shell: InteractiveShell, line: str) -> list[str]:
@@ -251,6 +356,14 @@ def test_completion(shell: InteractiveShell) -> None:
     assert complete(shell, "%guard use t") == ["tiny"]
     assert complete(shell, "%guard load emb") == ["embedded"]
     assert "--generate" not in complete(shell, "%moderate some text --gen")
+    assert complete(shell, "%moderate -p llama-guard-3") == ["llama-guard-3", "llama-guard-3-1b"]
+    assert complete(shell, "%guard policy ") == sorted([*BUILT_IN, "list", "reset"])
+    assert complete(shell, "%guard policy sh") == ["shieldgemma"]
+    assert complete(shell, "%moderate -p granite-guardian -x s") == ["sexual_content", "social_bias"]
+    assert complete(shell, "%guard load some/guard --qu") == ["--quantization"]
+    assert complete(shell, "%guard load some/guard --quantization int") == ["int4", "int8"]
+    shell.user_ns["policy_of_mine"] = {"S1": "Spam"}
+    assert "policy_of_mine" in complete(shell, "%guard policy policy_of"), "variables are IPython's to complete"
     body = "%%moderate\n-g t"
     with provisionalcompleter():
         assert "tiny" not in [c.text for c in shell.Completer.completions(body, len(body))]
@@ -297,3 +410,10 @@ def test_parsing() -> None:
     assert (options.guard, options.threshold, options.exclude, options.output) == ("a", 0.5, ("S1", "S2"), "v")
     assert options.text == "the  rest -g b"
     assert parse_moderate("").text == ""
+
+
+def test_load_options_that_are_completed_are_those_that_are_read() -> None:
+    words = [word for option in LOAD_OPTIONS for word in (option, "int8" if option == "--quantization" else "1")]
+    read = GUARD.parse_args(["load", "some/guard", *words])
+    given = {option.removeprefix("--").replace("-", "_") for option in LOAD_OPTIONS}
+    assert {name for name in vars(read) if name not in ("help", "command", "source")} == given

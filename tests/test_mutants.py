@@ -19,7 +19,8 @@ from guard_magic.engine.local import LocalEngine, Scored, TokenRow
 from guard_magic.engine.prefix_cache import PrefixCache
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.protocols.llama_guard import STRUCTURE
-from guard_magic.protocols.plan import PromptPlan, Structure
+from guard_magic.protocols.plan import PromptPlan
+from guard_magic.protocols.structure import Structure
 from guard_magic.verdict import Reading, judge
 
 SOME = [*CHATS[:4], *CHATS[8:11], *CHATS[19:21]]
@@ -162,13 +163,14 @@ def plain_tokenizer(plan: PromptPlan) -> Tokenizer:
 
 @pytest.fixture
 def plan(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> PromptPlan:
-    return tiny.plan(None)
+    return tiny.plan(None).first
 
 
 def test_plain_tokenizer_is_caught_row_by_row(plan: PromptPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     attack = [("user", ATTACKS["answer"])]
     assert attack_check(plan, attack)
-    monkeypatch.setitem(plan.__dict__, "text_tokenizer", plain_tokenizer(plan))
+    for name in ("text_tokenizer", "inner_tokenizer"):
+        monkeypatch.setitem(plan.__dict__, name, plain_tokenizer(plan))
     assert not attack_check(plan, attack)  # refused: the second line holds
     monkeypatch.setattr(PromptPlan, "_check_control", lambda self, ids, layout: None)
     with pytest.raises(AssertionError):

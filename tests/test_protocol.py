@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import re
@@ -19,9 +20,10 @@ from guard_magic.engine.guard import Guard
 from guard_magic.errors import ConversationError, PolicyError, ProtocolError
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy, as_policy
 from guard_magic.protocols import llama_guard
-from guard_magic.protocols.chain import AnswerChain, common_prefix, discover_chain, read_codes
-from guard_magic.protocols.llama_guard import plan_prompts
+from guard_magic.protocols.chain import AnswerChain, common_prefix, discover_chain, read_path
+from guard_magic.protocols.llama_guard import LlamaGuardInquiry, plan_prompts
 from guard_magic.protocols.plan import PROBES, PromptPlan
+from guard_magic.protocols.rendering import ChatTemplate
 from guard_magic.protocols.skeleton import build_skeleton, split_segments
 
 CODES = LLAMA_GUARD_3.codes
@@ -43,29 +45,31 @@ def test_chain_of_llama_3(tiny: Guard) -> None:
     newline = tiny.tokenizer("\n", add_special_tokens=False)["input_ids"]
     assert tiny.tokens("hi")[-1] == 271
     assert tiny.tokenizer.decode([271]) == "\n\n"
-    assert (chain.safe, chain.unsafe) == (19193, (39257,))
-    assert chain.tokens == (39257, *newline, vocabulary["S"])
-    assert [path.steps for path in chain.codes] == [((3, vocabulary[code[1:]]),) for code in CODES]
+    (spine,) = chain.spines
+    assert [path.steps for path in chain.words] == [((0, 0, 19193),), ((0, 0, 39257),)]
+    assert spine.tokens == (39257, *newline, vocabulary["S"])
+    assert [path.steps for path in chain.codes] == [((0, 3, vocabulary[code[1:]]),) for code in CODES]
     assert not any(path.not_followed_by for path in chain.codes)
-    assert chain.offsets == (0, 3)
+    assert spine.offsets == (0, 3)
 
 
 def test_chain_where_digits_are_tokens(tiny: Guard, tiny_digits: Guard) -> None:
     chain, short = tiny_digits.plan(None).chain, tiny.plan(None).chain
     vocabulary = tiny_digits.tokenizer.get_vocab()
-    assert chain.tokens == (*short.tokens, vocabulary["1"])
+    (spine,), (base,) = chain.spines, short.spines
+    assert spine.tokens == (*base.tokens, vocabulary["1"])
     paths = dict(zip(CODES, chain.codes, strict=True))
-    assert paths["S2"].steps == ((3, vocabulary["2"]),)
-    assert paths["S14"].steps == ((3, vocabulary["1"]), (4, vocabulary["4"]))
-    assert set(paths["S1"].not_followed_by) == {(4, vocabulary[d]) for d in "01234"}
+    assert paths["S2"].steps == ((0, 3, vocabulary["2"]),)
+    assert paths["S14"].steps == ((0, 3, vocabulary["1"]), (0, 4, vocabulary["4"]))
+    assert set(paths["S1"].not_followed_by) == {(0, 4, vocabulary[d]) for d in "01234"}
     assert not any(path.not_followed_by for code, path in paths.items() if code != "S1")
 
 
 def test_unsafe_may_be_two_tokens() -> None:
     chain = discover_chain(lambda text: pieces(text, whole=["uns"]), CODES)
-    assert chain.unsafe == (hash("uns"), hash("afe"))
-    assert chain.tokens[:2] == chain.unsafe
-    assert chain.wanted[:3] == ((0, hash("safe")), (0, hash("uns")), (1, hash("afe")))
+    assert chain.words[1].steps == ((0, 0, hash("uns")), (0, 1, hash("afe")))
+    assert chain.spines[0].tokens[:2] == (hash("uns"), hash("afe"))
+    assert chain.spines[0].reads[:3] == ((0, hash("safe")), (0, hash("uns")), (1, hash("afe")))
 
 
 @pytest.mark.parametrize(
@@ -86,9 +90,27 @@ def test_tokenizers_that_cannot_be_asked(tokenize: Callable[[str], list[int]], m
 @pytest.mark.parametrize(
     "codes", [[f"S{i}" for i in range(1, 24)], ["S10", "S11", "S20", "S21"], ["A1", "A2", "B1", "B2"]]
 )
-def test_codes_that_branch_twice(codes: list[str]) -> None:
-    with pytest.raises(ProtocolError, match="branch in more than one place"):
-        discover_chain(lambda text: pieces(text, digits=True), codes)
+def test_codes_that_branch_in_several_places_take_several_spines(codes: list[str]) -> None:
+    chain = discover_chain(lambda text: pieces(text, digits=True), codes)
+    assert len(chain.spines) == 2
+    assert chain.spines[0].tokens != chain.spines[1].tokens
+    for code, path in zip(codes, chain.codes, strict=True):
+        spelled = tuple(pieces(f"\nunsafe\n{code}", digits=True)[2:])
+        for spine, offset, token in path.steps:
+            before = chain.spines[spine].tokens[:offset]
+            assert before == spelled[:offset]
+            assert spelled[offset] == token
+    assert {token for path in chain.codes for _, _, token in path.steps} >= {hash(code[-1]) for code in codes}
+
+
+def test_every_step_or_only_where_names_part() -> None:
+    names = ["Violent", "PII", "Non violent illegal acts", "Non violent"]
+    whole = discover_chain(lambda text: pieces(text), names, every_step=True)
+    short = discover_chain(lambda text: pieces(text), names, every_step=False)
+    assert len(whole.spines) == 1
+    assert [len(path.steps) for path in whole.codes] == [1, 1, 7, 3]
+    assert [len(path.steps) for path in short.codes] == [1, 1, 2, 1]
+    assert short.codes[3].not_followed_by == (short.codes[2].steps[1],)
 
 
 @pytest.mark.parametrize("digits", [False, True])
@@ -96,28 +118,28 @@ def test_codes_that_branch_twice(codes: list[str]) -> None:
 def test_any_codes_are_read_as_products(codes: list[str], digits: bool) -> None:
     chain = discover_chain(lambda text: pieces(text, digits=digits), codes)
     rng = random.Random(0)
-    logs = {wanted: math.log(rng.uniform(0.01, 0.09)) for wanted in chain.wanted}
+    logs = {(0, *read): math.log(rng.uniform(0.01, 0.09)) for read in chain.spines[0].reads}
     spelled = {code: pieces(f"\n{code}", digits=digits)[3:] for code in codes}
     shared = min(common_prefix(list(spelled.values())), *(len(s) - 1 for s in spelled.values()))
-    at = len(chain.tokens) - max(len(s) for s in spelled.values()) + 1
-    for code, log in zip(codes, read_codes(chain, logs), strict=True):
+    at = len(chain.spines[0].tokens) - max(len(s) for s in spelled.values()) + 1
+    for code, log in zip(codes, (read_path(path, logs) for path in chain.codes), strict=True):
         tokens = spelled[code]
-        expected = math.prod(math.exp(logs[at + i, t]) for i, t in enumerate(tokens) if i >= shared)
+        expected = math.prod(math.exp(logs[0, at + i, t]) for i, t in enumerate(tokens) if i >= shared)
         longer = {s[len(tokens)] for s in spelled.values() if s[: len(tokens)] == tokens and len(s) > len(tokens)}
-        expected *= 1 - sum(math.exp(logs[at + len(tokens), t]) for t in longer)
+        expected *= 1 - sum(math.exp(logs[0, at + len(tokens), t]) for t in longer)
         assert math.exp(log) == pytest.approx(expected)
 
 
 def test_a_guard_that_answers_s14_never_reports_s1() -> None:
     chain = discover_chain(lambda text: pieces(text, digits=True), CODES)
     one, four = hash("1"), hash("4")
-    logs = dict.fromkeys(chain.wanted, -60.0)
-    logs |= {(3, one): math.log(0.999), (4, four): math.log(0.999)}
-    codes = dict(zip(CODES, read_codes(chain, logs), strict=True))
+    logs = dict.fromkeys([(0, *read) for read in chain.spines[0].reads], -60.0)
+    logs |= {(0, 3, one): math.log(0.999), (0, 4, four): math.log(0.999)}
+    codes = {code: read_path(path, logs) for code, path in zip(CODES, chain.codes, strict=True)}
     assert max(codes, key=lambda code: codes[code]) == "S14"
     assert math.exp(codes["S1"]) < 0.002
-    logs[4, four] = 0.0
-    assert dict(zip(CODES, read_codes(chain, logs), strict=True))["S1"] == -math.inf
+    logs[0, 4, four] = 0.0
+    assert read_path(chain.codes[0], logs) == -math.inf
 
 
 @pytest.mark.parametrize("n", range(1, 5))
@@ -208,7 +230,7 @@ def test_contents_are_many() -> None:
 @pytest.mark.parametrize("name", ["tiny", "tiny_digits", "tiny_parts", "embedded"])
 def test_ids_equal_plain_tokenization(request: pytest.FixtureRequest, name: str) -> None:
     guard: Guard = request.getfixturevalue(name)
-    plan = guard.plan(None)
+    plan = guard.plan(None).first
     assert plan.is_exact
     heads: dict[tuple[str, ...], set[tuple[int, ...]]] = {}
     for i, content in enumerate(CONTENTS):
@@ -225,7 +247,7 @@ def test_ids_equal_plain_tokenization(request: pytest.FixtureRequest, name: str)
 
 
 def test_prefix_holds_nearly_all_of_the_template(tiny: Guard) -> None:
-    prompt = tiny.plan(None).prompt(parse_conversation("hi"))
+    prompt = tiny.plan(None).first.prompt(parse_conversation("hi"))
     assert tiny.tokenizer.decode(list(prompt.ids[: prompt.n_prefix])).endswith("<BEGIN CONVERSATION>\n\nUser")
 
 
@@ -269,7 +291,7 @@ OWN = Policy("own", (Category("S1", "Spam", "Ads nobody\nasked for"), Category("
 
 
 @pytest.fixture(scope="module")
-def plans(tiny: Guard) -> dict[str, PromptPlan]:
+def plans(tiny: Guard) -> dict[str, LlamaGuardInquiry]:
     return {"full": tiny.plan(None), "less": tiny.plan(LESS), "own": tiny.plan(OWN)}
 
 
@@ -279,7 +301,7 @@ def block_of(text: str) -> tuple[str, str, str]:
     return before, block, after
 
 
-def test_policy_replaces_its_block_and_only_it(plans: dict[str, PromptPlan], tiny: Guard) -> None:
+def test_policy_replaces_its_block_and_only_it(plans: dict[str, LlamaGuardInquiry], tiny: Guard) -> None:
     conversation = parse_conversation("S6: Specialized Advice.\nS13: Elections.")
     full, less, own = (block_of(plan.render(conversation)) for plan in plans.values())
     assert full[0] == less[0] == own[0]
@@ -289,12 +311,12 @@ def test_policy_replaces_its_block_and_only_it(plans: dict[str, PromptPlan], tin
     assert own[1] == "S1: Spam.\nAds nobody\nasked for\nS20: Tax \\1 advice."
     for plan in plans.values():
         text = plan.render(conversation)
-        prompt = plan.prompt(conversation)
+        prompt = plan.first.prompt(conversation)
         assert list(prompt.ids) == tiny.tokenizer(text, add_special_tokens=False)["input_ids"]
         assert prompt.n_prefix > 50
 
 
-def test_excluded_codes_leave_the_distribution(plans: dict[str, PromptPlan], tiny: Guard) -> None:
+def test_excluded_codes_leave_the_distribution(plans: dict[str, LlamaGuardInquiry], tiny: Guard) -> None:
     assert len(plans["less"].chain.codes) == 12
     for verdicts in (tiny.score(["hi", "kill"], exclude=["S6", "S13"]), tiny.score(["hi", "kill"], policy=LESS)):
         assert verdicts.policy.codes == LESS.codes
@@ -305,7 +327,7 @@ def test_excluded_codes_leave_the_distribution(plans: dict[str, PromptPlan], tin
     assert tuple(tiny.score(["hi"], policy=OWN)[0].category_scores) == ("S1", "S20")
 
 
-def test_policies_are_planned_once(plans: dict[str, PromptPlan], tiny: Guard) -> None:
+def test_policies_are_planned_once(plans: dict[str, LlamaGuardInquiry], tiny: Guard) -> None:
     assert tiny.plan(LLAMA_GUARD_3.without(["S6", "S13"])) is plans["less"]
     assert tiny.asked_policy(None) is tiny.policy
     assert tiny.asked_policy(LLAMA_GUARD_3) == tiny.policy
@@ -317,11 +339,11 @@ def test_unknown_codes_raise(tiny: Guard) -> None:
             tiny.score(["hi"], policy=policy, exclude=exclude)
 
 
-def test_policy_changes_the_cache_key(plans: dict[str, PromptPlan], tiny: Guard) -> None:
-    prompts = {name: plan.prompt(parse_conversation("hi")) for name, plan in plans.items()}
-    keys = {tiny.key(prompts["full"]), tiny.key(prompts["less"], LESS), tiny.key(prompts["own"], OWN)}
-    assert len(keys) == 3
-    assert tiny.key(prompts["full"]) in keys
+def test_policy_changes_the_cache_key(tiny: Guard) -> None:
+    policies = [None, LESS, OWN]
+    keys = [tiny.key(tiny.ask(parse_conversation("hi"), policy=policy)) for policy in policies]
+    assert len(set(keys)) == 3
+    assert tiny.key(tiny.ask(parse_conversation("hi"))) == keys[0]
 
 
 # The plan: other templates and tokenizers
@@ -374,7 +396,7 @@ def chat_of(*texts: str) -> list[dict[str, str]]:
 
 
 def ids_of(plan: PromptPlan, *texts: str) -> list[int]:
-    return list(plan.prompt(parse_conversation(chat_of(*texts))).ids)
+    return list(getattr(plan, "first", plan).prompt(parse_conversation(chat_of(*texts))).ids)
 
 
 TEXTS = [
@@ -429,10 +451,21 @@ def test_metaspace_is_exact_or_goes_the_native_way(prepend: str) -> None:
     assert [i for i in hostile if i in special] == [i for i in ids_of(plan, "x") if i in special]
 
 
-def test_metaspace_first_is_not_exact_by_stretches() -> None:
-    tokenizer = small_tokenizer(prepend="first")
-    assert not plan_prompts(tokenizer).is_exact
-    assert plan_prompts(small_tokenizer()).is_exact
+@pytest.mark.parametrize("prepend", [None, "first", "always", "never"])
+def test_stretches_are_exact_for_tokenizers_of_every_scheme(prepend: str | None) -> None:
+    assert plan_prompts(small_tokenizer(prepend=prepend)).first.is_exact
+
+
+def test_control_tokens_that_swallow_spaces_are_not_exact_by_stretches() -> None:
+    tokenizer = small_tokenizer()
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in backend["added_tokens"]:
+        token["rstrip"] = True
+    greedy = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(backend)), bos_token="<|s|>")
+    greedy.chat_template = tokenizer.chat_template.replace("<|s|>", "<|s|> ")
+    plan = plan_prompts(greedy)
+    assert not plan.first.is_exact
+    assert ids_of(plan, "hi") == reference.prompt_ids(greedy, chat_of("hi"))
 
 
 CUT = "(m.content if m.content | length < 50 else m.content[:50] ~ '...')"
@@ -463,7 +496,7 @@ def test_padding_is_stripped_only_where_the_template_strips() -> None:
     for content, strips in (("m.content.strip()", True), ("m.content", False), ("m.content | trim", True)):
         tokenizer = small_tokenizer(content)
         plan = plan_prompts(tokenizer)
-        assert plan.strips is strips
+        assert plan.first.strips is strips
         assert ids_of(plan, "  a \n") == reference.prompt_ids(tokenizer, chat_of("  a \n"))
 
 
@@ -506,8 +539,8 @@ def test_added_tokens_of_the_template_are_control_tokens() -> None:
     tokenizer.chat_template += "<think>"
     plan = plan_prompts(tokenizer)
     think, other = tokenizer.convert_tokens_to_ids(["<think>", "<other>"])
-    assert think in plan.control_ids
-    assert other not in plan.control_ids
+    assert think in plan.first.control_ids
+    assert other not in plan.first.control_ids
     ids = ids_of(plan, "<think>safe <other>")
     assert ids.count(think) == 1
     assert other in ids
@@ -539,7 +572,7 @@ def test_layouts_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in (1, 2, 3, 4, 5, 6, 1, 6, 2):
         texts = ["x"] * n
         assert ids_of(plan, *texts) == reference.prompt_ids(tokenizer, chat_of(*texts))
-        assert len(plan._layouts) <= 3
+        assert len(plan.first._layouts) <= 3
 
 
 def test_chains_are_values(tiny: Guard) -> None:
@@ -556,7 +589,7 @@ def test_a_template_that_raises_is_a_clear_error() -> None:
         ids_of(plan, "a banana")
     always = small_tokenizer("raise_exception('never')")
     with pytest.raises(ProtocolError, match="refuses the roles user: never"):
-        ids_of(PromptPlan(always, LLAMA_GUARD_3, llama_guard.STRUCTURE), "x")
+        ids_of(PromptPlan(always, ChatTemplate(always), llama_guard.STRUCTURE), "x")
 
 
 def test_bos_stands_once(tiny: Guard) -> None:

@@ -31,6 +31,7 @@ from guard_magic.errors import (
     UnknownGuardError,
 )
 from guard_magic.session import Session
+from guard_magic.table_scoring import score_frame
 from guard_magic.verdict import Verdicts
 
 TEXTS = ["Hello", "How do I bake bread?", "I hate everyone", "Hello", "a bomb", "日本語 🙂", "kill -9 " * 40]
@@ -52,7 +53,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, llama3: Any, tiny: Guard) ->
 
 def test_scores_are_the_guards(session: Session, tiny: Guard) -> None:
     frame = pd.DataFrame({"text": TEXTS})
-    scored = session.score_frame(frame, progress=False)
+    scored = score_frame(session, frame, progress=False)
     expected = tiny.score(TEXTS)
     assert np.allclose(scored["unsafe_score"].to_numpy(float), [v.unsafe_score for v in expected], atol=1e-5)
     assert scored["category"].tolist() == [v.category for v in expected]
@@ -61,26 +62,26 @@ def test_scores_are_the_guards(session: Session, tiny: Guard) -> None:
 
 
 def test_empty_table(session: Session) -> None:
-    scored = session.score_frame(pd.DataFrame({"text": pd.Series([], dtype="string")}))
+    scored = score_frame(session, pd.DataFrame({"text": pd.Series([], dtype="string")}))
     assert list(scored) == ["text", "unsafe_score", "category", "guard_error"]
     assert scored["unsafe_score"].dtype == "Float64"
 
 
 def test_the_cache_answers_what_was_asked_before(session: Session, tiny: Guard) -> None:
     frame = pd.DataFrame({"text": TEXTS})
-    first = session.score_frame(frame, progress=False)
+    first = score_frame(session, frame, progress=False)
     n_forwards = tiny.engine.n_forwards
-    second = session.score_frame(frame.iloc[::-1], progress=False)
+    second = score_frame(session, frame.iloc[::-1], progress=False)
     assert tiny.engine.n_forwards == n_forwards
     pd.testing.assert_frame_equal(first, second.iloc[::-1])
-    session.score_frame(frame, exclude="S1", progress=False)
+    score_frame(session, frame, exclude="S1", progress=False)
     assert tiny.engine.n_forwards > n_forwards, "another policy is another prompt"
 
 
 def test_unscored_rows_are_na_and_counted_once(session: Session) -> None:
     frame = pd.DataFrame({"text": ["fine", None, "", 3, "x" * 2_000_000, "a\0b", "\ud800"]})
     with pytest.warns(GuardWarning, match="6 of 7 rows were not scored") as caught:
-        scored = session.score_frame(frame, progress=False)
+        scored = score_frame(session, frame, progress=False)
     assert len(caught) == 1
     assert caught[0].filename == __file__, "the warning points at the caller"
     assert scored["category"].isna().tolist() == [False] + [True] * 6
@@ -93,9 +94,9 @@ def test_unscored_rows_are_na_and_counted_once(session: Session) -> None:
 def test_errors_raise_keeps_what_was_scored(session: Session, tiny: Guard) -> None:
     frame = pd.DataFrame({"text": ["only here 1", None, "only here 2"]})
     with pytest.warns(GuardWarning), pytest.raises(ScoreError, match=r"1 of 3 rows.*row 1"):
-        session.score_frame(frame, errors="raise", progress=False)
+        score_frame(session, frame, errors="raise", progress=False)
     n_forwards = tiny.engine.n_forwards
-    assert session.score_frame(frame.dropna(), errors="raise", progress=False)["category"].notna().all()
+    assert score_frame(session, frame.dropna(), errors="raise", progress=False)["category"].notna().all()
     assert tiny.engine.n_forwards == n_forwards
 
 
@@ -103,11 +104,11 @@ def test_column_errors_come_before_any_work(session: Session, tiny: Guard) -> No
     n_forwards = tiny.engine.n_forwards
     frame = pd.DataFrame({"text": ["never asked"], "category": ["mine"]})
     with pytest.raises(ColumnError, match="'category'"):
-        session.score_frame(frame, progress=False)
+        score_frame(session, frame, progress=False)
     with pytest.raises(ColumnError, match="no extra column 'logodds'"):
-        session.score_frame(frame[["text"]], extras=["logodds"], progress=False)
+        score_frame(session, frame[["text"]], extras=["logodds"], progress=False)
     with pytest.raises(ColumnError, match="score_S3"):
-        session.score_frame(frame[["text"]].assign(score_S3=1), extras=["category_scores"], progress=False)
+        score_frame(session, frame[["text"]].assign(score_S3=1), extras=["category_scores"], progress=False)
     assert tiny.engine.n_forwards == n_forwards
 
 
@@ -121,7 +122,7 @@ def test_roles_are_merged_and_counted_or_refused(session: Session) -> None:
     ]
     frame = pd.DataFrame({"messages": chats})
     with pytest.warns(GuardWarning) as caught:
-        scored = session.score_frame(frame, progress=False)
+        scored = score_frame(session, frame, progress=False)
     said = " | ".join(str(w.message) for w in caught)
     assert "1 joined" in said
     assert "1 left out" in said
@@ -129,7 +130,7 @@ def test_roles_are_merged_and_counted_or_refused(session: Session) -> None:
     assert scored["category"].isna().tolist() == [False] * 4 + [True], "a tool message is never assessed as a user's"
     assert scored["unsafe_score"][0] == scored["unsafe_score"][3]
     with pytest.warns(GuardWarning, match="4 of 5"):
-        strict = session.score_frame(frame, roles="strict", progress=False)
+        strict = score_frame(session, frame, roles="strict", progress=False)
     assert strict["category"].notna().tolist() == [False, False, False, True, False]
 
 
@@ -251,7 +252,7 @@ def test_folders_that_are_no_guards(tmp_path: Path, llama3: Any, tiny: Guard) ->
         Session().load(str(tmp_path))
     plain = shapes.llama3_tokenizer()
     plain.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(ProtocolError, match="not that of a Llama Guard"):
+    with pytest.raises(ProtocolError, match="that of no known guard"):
         Guard(tiny.model, plain, name="plain")
     plain.chat_template = None
     with pytest.raises(ProtocolError, match="no chat template"):
@@ -273,12 +274,12 @@ def test_interrupt_stops_between_batches_and_loses_nothing(session: Session, tin
     )
     try:
         with pytest.raises(KeyboardInterrupt):
-            session.score_frame(frame, progress=False)
+            score_frame(session, frame, progress=False)
         assert tiny.engine.n_forwards == n_before + 5, "stopped at the end of the batch under way"
         n_cached = len(session.cache)
         assert n_cached > 0
         hook.remove()
-        scored = session.score_frame(frame, progress=False)
+        scored = score_frame(session, frame, progress=False)
     finally:
         hook.remove()
         tiny.engine.budget = None
@@ -296,7 +297,7 @@ def test_scoring_works_outside_the_main_thread(session: Session) -> None:
 
 
 def test_one_bar_that_names_what_it_does(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
-    session.score_frame(pd.DataFrame({"q": ["bar 1", "bar 2"]}), text="q")
+    score_frame(session, pd.DataFrame({"q": ["bar 1", "bar 2"]}), {"text": "q"})
     printed = capsys.readouterr().err
     assert "tiny · q" in printed
     assert "rows/s" in printed
@@ -308,7 +309,7 @@ def test_the_embedded_guard_warns(embedded: Guard) -> None:
     session.guards["embedded"] = embedded
     session.current = "embedded"
     with pytest.warns(EmbeddedGuardWarning, match="1 rows are scored by the small embedded guard"):
-        session.score_frame(pd.DataFrame({"text": ["hi"]}), progress=False)
+        score_frame(session, pd.DataFrame({"text": ["hi"]}), progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(session.moderate_many([], session.request()), Verdicts)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from guard_magic.conversation import Conversation
+from guard_magic.conversation import Conversation, parse_messages
 from guard_magic.errors import ColumnError, ConversationError
 from guard_magic.policy import LLAMA_GUARD_3
-from guard_magic.tables import ColumnPlan, attach_verdicts, check_free, plan_columns, read_frame, read_series
-from guard_magic.verdict import Reading, Verdicts, judge, unscored
+from guard_magic.protocols.inquiry import Inquiry
+from guard_magic.protocols.registry import PROTOCOLS
+from guard_magic.tables import (
+    ColumnPlan,
+    attach_verdicts,
+    check_free,
+    plan_columns,
+    read_frame,
+    read_long,
+    read_series,
+    read_turns,
+)
+from guard_magic.verdict import ANSWERS, EXTRAS, Reading, Verdicts, column_names, judge, unscored
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 
@@ -118,6 +130,115 @@ def test_series_of_text_and_of_messages() -> None:
     assert (as_text.assessed.content, as_messages.assessed.content) == (text, "hi")
 
 
+# One message a row
+
+LONG = {"conversation_id": "id", "role": "who", "content": "said"}
+
+
+def long_frame(*rows: tuple[object, object, object]) -> pd.DataFrame:
+    frame = pd.DataFrame(list(rows), columns=["id", "who", "said"], dtype=object)
+    return frame.set_index(pd.Index([7] * len(frame)))
+
+
+def test_long_tables_are_named_never_found() -> None:
+    assert plan_columns(["id", "who", "said", "text"], **LONG) == ColumnPlan("long", ("id", "who", "said"))
+    assert plan_columns(["id", "who", "said", "text"]).kind == "text"
+    with pytest.raises(ColumnError, match="no column to score"):
+        plan_columns(["conversation_id", "role", "content"])
+
+
+@pytest.mark.parametrize("lacking", list(LONG))
+def test_long_columns_come_together(lacking: str) -> None:
+    given = {argument: name for argument, name in LONG.items() if argument != lacking}
+    with pytest.raises(ColumnError, match=f"without {lacking}=") as caught:
+        plan_columns(list(LONG.values()), **given)
+    assert "conversation_id=" in caught.value.hint
+
+
+def test_long_and_another_reading_are_refused() -> None:
+    with pytest.raises(ColumnError, match="text= and conversation_id= are two readings"):
+        plan_columns(["id", "who", "said"], text="said", **LONG)
+    with pytest.raises(ColumnError, match="one column is named twice: conversation_id='id', role='who', content='who'"):
+        plan_columns(["id", "who"], conversation_id="id", role="who", content="who")
+    with pytest.raises(ColumnError, match="no column 'said'"):
+        plan_columns(["id", "who"], **LONG)
+    with pytest.raises(ColumnError, match="one message a row"):
+        read_frame(long_frame(("a", "user", "hi")), plan_columns(["id", "who", "said"], **LONG))
+
+
+def test_interleaved_conversations_are_put_together() -> None:
+    frame = long_frame(
+        ("b", "user", "b1"), ("a", "human", "a1"), ("b", "bot", "b2"), ("a", "assistant", "a2"), ("b", "user", "b3")
+    )
+    table = read_long(frame, plan_columns(frame, **LONG))
+    assert table.ids == ["b", "a"]
+    assert table.members == [[0, 2, 4], [1, 3]]
+    b, a = table.rows
+    assert isinstance(b, Conversation)
+    assert isinstance(a, Conversation)
+    assert [message.content for message in b.messages] == ["b1", "b2", "b3"]
+    assert (a.roles, b.roles) == (("user", "assistant"), ("user", "assistant", "user"))
+
+
+@pytest.mark.parametrize(
+    ("role", "content", "says"),
+    [
+        ("user", None, "content of message 2 is missing"),
+        ("user", 5, "content of message 2 is int"),
+        ("narrator", "x", "message 2 has an unknown role 'narrator'"),
+        (None, "x", "the role of message 2 is not text"),
+        ("assistant", [{"type": "image_url"}], "message 2 holds a part of type 'image_url'"),
+    ],
+)
+def test_an_unreadable_message_makes_its_conversation_an_error(role: object, content: object, says: str) -> None:
+    frame = long_frame((1, "user", "fine"), (2, "user", "other"), (1, role, content), (1, "user", "last"))
+    table = read_long(frame, plan_columns(frame, **LONG))
+    lost, other = table.rows
+    assert isinstance(lost, ConversationError)
+    assert says in lost.message
+    assert isinstance(other, Conversation)
+    assert table.members == [[0, 2, 3], [1]]
+
+
+def test_rows_without_a_usable_id_are_errors_of_their_own() -> None:
+    frame = long_frame((None, "user", "a"), ("x", "user", "b"), (float("nan"), "user", "c"), (["x"], "user", "d"))
+    table = read_long(frame, plan_columns(frame, **LONG))
+    assert table.members == [[0], [1], [2], [3]]
+    assert [isinstance(row, Conversation) for row in table.rows] == [False, True, False, False]
+    messages = [row.message for row in table.rows if isinstance(row, ConversationError)]
+    assert ["missing" in message for message in messages] == [True, True, False]
+    assert "is a list" in messages[2]
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "float64", "string", "category", pd.ArrowDtype(pa.string())])
+def test_ids_of_every_type(dtype: object) -> None:
+    ids = pd.Series(["1", "2", "1"]).astype("float64" if dtype == "Int64" else "object").astype(dtype)  # type: ignore[call-overload]
+    frame = pd.DataFrame({"id": ids, "who": ["user", "user", "assistant"], "said": ["a", "b", "c"]})
+    assert read_long(frame, plan_columns(frame, **LONG)).members == [[0, 2], [1]]
+    frame["id"] = frame["id"].where([True, False, True])
+    table = read_long(frame, plan_columns(frame, **LONG))
+    assert table.members == [[0, 2], [1]]
+    assert [isinstance(row, Conversation) for row in table.rows] == [True, False]
+
+
+def test_an_empty_long_table() -> None:
+    table = read_long(long_frame(), plan_columns(["id", "who", "said"], **LONG))
+    assert (table.rows, table.members, table.ids) == ([], [], [])
+
+
+def test_turns_are_one_line_a_message() -> None:
+    chat = parse_messages([*CHAT, {"role": "user", "content": " "}, {"role": "user", "content": "bye"}])
+    broken = ConversationError("why")
+    table = read_turns([chat, broken, parse_messages(CHAT)])
+    assert table.conversations == [0, 0, 0, 0, 1, 2, 2]
+    assert table.turns == [0, 1, 2, 3, None, 0, 1]
+    assert table.roles == ["user", "assistant", "user", "user", None, "user", "assistant"]
+    assert table.contents == ["hi", "hello", " ", "bye", None, "hi", "hello"]
+    assert [len(row) for row in table.rows if isinstance(row, Conversation)] == [1, 2, 4, 1, 2]
+    assert isinstance(table.rows[2], ConversationError)
+    assert table.rows[4] is broken
+
+
 @pytest.mark.parametrize(
     "index",
     [
@@ -187,6 +308,28 @@ def test_a_users_columns_right_behind_ours_are_never_lost() -> None:
         assert attach_verdicts(mine, verdicts(2))[name].tolist() == values
         with pytest.raises(ColumnError, match=name):
             attach_verdicts(mine, verdicts(2), extras=["category_scores" if name == "score_S1" else name])
+
+
+def test_every_extra_is_known_again() -> None:
+    answering = Verdicts([replace(v, answers=dict.fromkeys(ANSWERS, 0.5)) for v in verdicts(2)], LLAMA_GUARD_3, ANSWERS)
+    once = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), answering, extras=EXTRAS)
+    assert [name for name in once if name.startswith("answer_")] == [f"answer_{name}" for name in ANSWERS]
+    assert once["answer_refusal"].dtype == "Float64"
+    assert list(once)[1:] == column_names(EXTRAS, LLAMA_GUARD_3, ANSWERS)
+    check_free(once, column_names(EXTRAS, LLAMA_GUARD_3, ANSWERS), prefix="", overwrite=False)
+    assert list(attach_verdicts(once, verdicts(2))) == ["text", "unsafe_score", "category", "guard_error"]
+    mine = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2)).assign(answer_refusal=["yes", "no"])
+    assert attach_verdicts(mine, verdicts(2))["answer_refusal"].tolist() == ["yes", "no"]
+
+
+def test_the_answers_of_all_families_are_known() -> None:
+    def below(kind: type) -> list[type]:
+        return [kind, *(one for child in kind.__subclasses__() for one in below(child))]
+
+    assert PROTOCOLS
+    found = {name for kind in below(Inquiry) for name in kind.answer_names}  # type: ignore[attr-defined]
+    assert found
+    assert found <= set(ANSWERS), "a column of a name that is not known would not be replaced by the next call"
 
 
 def test_repeated_names_are_refused_clearly() -> None:

@@ -192,11 +192,12 @@ def test_levels_are_fixed_by_the_policy() -> None:
 def test_extras() -> None:
     frame = some().to_frame(EXTRAS)
     scores = [f"score_{code}" for code in CODES]
-    later = ["generated_text", "verdict_mass", "n_tokens", "assessed_role", "guard"]
-    assert list(frame) == [*COLUMNS, "log_odds", *scores, *later]
+    later = ["generated_text", "verdict_mass", "n_tokens", "n_neutralised", "assessed_role", "guard"]
+    assert list(frame) == [*COLUMNS, "guard_cut", "log_odds", *scores, *later]
     assert {str(frame[name].dtype) for name in ["log_odds", "verdict_mass", *scores]} == {"Float64"}
-    assert frame["n_tokens"].dtype == "Int64"
-    assert {str(frame[name].dtype) for name in ["generated_text", "assessed_role", "guard"]} == {"string"}
+    assert {str(frame[name].dtype) for name in ["n_tokens", "n_neutralised"]} == {"Int64"}
+    texts = ["guard_cut", "generated_text", "assessed_role", "guard"]
+    assert {str(frame[name].dtype) for name in texts} == {"string"}
     assert frame.loc[2].drop(["guard_error", "guard"]).isna().all()
     sums = frame[scores].sum(axis=1, min_count=1)
     assert np.allclose(sums.dropna(), frame["unsafe_score"].dropna())

@@ -110,7 +110,8 @@ def what_was_read(verdict: Verdict) -> str:
     if conversation is None:
         return f"the {role}'s message {verb}"
     n_turns = "1 message" if len(conversation) == 1 else f"{len(conversation)} turns"
-    return f"{n_turns}, the {role}'s {verb}"
+    part = f"; only a part was read: {verdict.cut}" if verdict.cut else ""
+    return f"{n_turns}, the {role}'s {verb}{part}"
 
 
 def what_was_written(verdict: Verdict) -> str:
@@ -120,10 +121,11 @@ def what_was_written(verdict: Verdict) -> str:
 
 
 def circumstances(verdict: Verdict) -> str:
-    """Name guard, threshold, log-odds, mass and tokens."""
+    """Name guard, threshold, log-odds, mass, other answers and tokens."""
     parts = [f"guard {verdict.guard}", f"threshold {verdict.threshold:.10g}"]
     parts += [f"log-odds {verdict.log_odds:+.2f}"] if verdict.log_odds is not None else []
     parts += [f"verdict mass {verdict.verdict_mass:.3g}"] if verdict.verdict_mass is not None else []
+    parts += [f"{name.replace('_', ' ')} {number_text(p)}" for name, p in verdict.answers.items()]
     parts += [f"{verdict.n_tokens:,} tokens"] if verdict.n_tokens is not None else []
     return " · ".join(parts)
 

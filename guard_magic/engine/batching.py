@@ -7,12 +7,14 @@ padding included.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
-__all__ = ["group_positions", "halve", "plan_batches"]
+__all__ = ["group_positions", "halve", "nested_prefixes", "plan_batches"]
 
 _TIGHT = 0.9
 _FILLED = 0.25
+_WORTH = 1 / 3
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -52,6 +54,44 @@ def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
         else:
             batches.append([i])
     return batches
+
+
+def nested_prefixes(rows: Sequence[tuple[int, ...]], shared: Sequence[int]) -> list[int]:
+    """Choose how many leading ids each row takes from a prefix that is computed once.
+
+    For rows that belong together, such as the cuts of one conversation: each is compared with its neighbours in
+    sorted order, which are those that share most with it.
+
+    Parameters
+    ----------
+    rows
+        Token ids; may repeat.
+    shared
+        How many leading ids each row shares with rows of other conversations already.
+
+    Returns
+    -------
+    list of int
+        One a row: `shared` where sharing more would save less than a third of the tokens of these rows.
+    """
+    if len(rows) == 1:
+        return list(shared)
+    order = sorted(range(len(rows)), key=lambda i: rows[i])
+    chosen = list(shared)
+    for left, right in pairwise(order):
+        common = _common(rows[left], rows[right])
+        for i in (left, right):
+            chosen[i] = max(chosen[i], min(common, len(rows[i]) - 1))
+    plain = sum(len(row) - n for row, n in zip(rows, shared, strict=True))
+    own = sum(len(row) - n for row, n in zip(rows, chosen, strict=True))
+    branches = {rows[i][:n] for i, n in enumerate(chosen)}
+    longest = [p for p in branches if not any(len(o) > len(p) and o[: len(p)] == p for o in branches)]
+    once = sum(len(prefix) - min(shared) for prefix in longest)
+    return chosen if plain - own - once >= _WORTH * plain else list(shared)
+
+
+def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _takes(n_rows: int, width: int, length: int, budget: int) -> bool:

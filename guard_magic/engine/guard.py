@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from guard_magic.conversation import Conversation, Message, RoleChanges, RoleRules, adapt_roles, parse_conversation
+from guard_magic.conversation import Conversation, Message, parse_conversation
+from guard_magic.engine.asked import Asked, longest_prompt, token_rows
 from guard_magic.engine.batching import group_positions
 from guard_magic.engine.generate import generate_texts
-from guard_magic.engine.local import LocalEngine, TokenRow
+from guard_magic.engine.local import LocalEngine
 from guard_magic.errors import ConversationError, LoadError, ProtocolError, ScoreError, UnknownGuardError, shorten
 from guard_magic.policy import Policy
-from guard_magic.protocols import llama_guard
-from guard_magic.protocols.chain import read_codes
-from guard_magic.protocols.plan import Prompt, PromptPlan
+from guard_magic.protocols.inquiry import Evidence, GuardProtocol, Inquiry
+from guard_magic.protocols.registry import find_protocol
+from guard_magic.roles import RoleRules, adapt_roles
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 
 __all__ = ["Asked", "Guard"]
@@ -28,15 +29,6 @@ __all__ = ["Asked", "Guard"]
 _UNIQUE = itertools.count(1)
 _MAX_PLANS = 16
 _PROBE = parse_conversation("What is the capital of France?")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A conversation made ready: its prompt, and what its roles had to give up."""
-
-    conversation: Conversation
-    prompt: Prompt
-    changes: RoleChanges
 
 
 class Guard:
@@ -56,7 +48,8 @@ class Guard:
     identity
         What makes cached scores reusable: equal only for equal weights. None for a unique one.
     protocol
-        None to recognise the family from the chat template, or ``"llama-guard-3"``.
+        None to recognise the family by architecture, chat template and tokenizer, or the name of one
+        (``"llama-guard-3"``, ``"shieldgemma"`` …) to force it.
     min_verdict_mass
         Rows where P(safe) + P(unsafe) is below this are not scored. 0 is for random-weight guards.
     is_embedded
@@ -81,18 +74,19 @@ class Guard:
         min_verdict_mass: float = 0.9,
         is_embedded: bool = False,
     ) -> None:
-        _check_parts(model, tokenizer, protocol)
+        _check_parts(model, tokenizer)
         self.name = name
         self.revision = revision
-        self.protocol = llama_guard.NAME
         self.min_verdict_mass = min_verdict_mass
         self.is_embedded = is_embedded
         self.engine = LocalEngine(model)
+        self.family: GuardProtocol = find_protocol(_evidence(model, tokenizer, name), protocol)
         self._tokenizer = tokenizer
         self._identity = identity or f"{name}#{next(_UNIQUE)}"
-        self._plans: dict[Policy | None, PromptPlan] = {}
+        self._plans: dict[Policy | None, Inquiry] = {}
+        self._lead = self.family.leads[0]
+        self._choose_lead()
         self.policy = self.plan(None).policy
-        self._probe()
 
     def __repr__(self) -> str:
         state = f"{self.protocol}, {self.device}, {self.dtype}" if self.is_loaded else "unloaded"
@@ -140,14 +134,23 @@ class Guard:
         """Longest prompt the guard reads, in tokens."""
         return int(self.model.config.get_text_config().max_position_embeddings)
 
-    def plan(self, policy: Policy | None) -> PromptPlan:
+    @property
+    def protocol(self) -> str:
+        """Name of the way it is asked."""
+        return self.family.name
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the other answers that its verdicts carry."""
+        return self.plan(None).answer_names
+
+    def plan(self, policy: Policy | None) -> Inquiry:
         """Return how this guard asks about `policy` (None: its own)."""
         if policy not in self._plans:
-            plan = llama_guard.plan_prompts(self._tokenizer, policy, like=self._plans.get(None))
-            plan.chain  # noqa: B018 - discovered now, so that a guard that cannot be asked fails here
+            made = self.family.inquire(self._tokenizer, policy, lead=self._lead, like=self._plans.get(None))
             if len(self._plans) > _MAX_PLANS:
                 self._plans = {None: self._plans[None]}
-            self._plans[policy] = plan
+            self._plans[policy] = made
         return self._plans[policy]
 
     def asked_policy(self, policy: Policy | None, exclude: Iterable[str] = ()) -> Policy:
@@ -163,12 +166,12 @@ class Guard:
         return asked
 
     def render(self, conversation: object, *, policy: Policy | None = None, roles: RoleRules = "merge") -> str:
-        """Return the exact prompt text, up to the verdict position."""
-        adapted, _ = adapt_roles(parse_conversation(conversation), roles, accepted=llama_guard.ACCEPTED_ROLES)
+        """Return the exact prompt text, up to the verdict position; of the first question, where there are several."""
+        adapted, _ = adapt_roles(parse_conversation(conversation), roles, self.family.place)
         return self.plan(policy).render(adapted)
 
     def tokens(self, conversation: object, *, policy: Policy | None = None, roles: RoleRules = "merge") -> list[int]:
-        """Return the exact token ids, up to the verdict position."""
+        """Return the exact token ids, up to the verdict position; of the first question, where there are several."""
         return list(self.ask(parse_conversation(conversation), policy=policy, roles=roles).prompt.ids)
 
     def ask(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> Asked:
@@ -179,63 +182,100 @@ class Guard:
         ConversationError
             Where its roles do not fit, its text cannot be asked about safely, or it is too long.
         """
-        adapted, changes = adapt_roles(conversation, roles, accepted=llama_guard.ACCEPTED_ROLES)
-        plan = self.plan(policy)
-        prompt = plan.prompt(adapted)
-        if len(prompt.ids) + len(plan.chain.tokens) > self.n_context:
+        adapted, changes = adapt_roles(conversation, roles, self.family.place)
+        questions, prompts = self.plan(policy).ask(adapted)
+        n_longest = longest_prompt(questions, prompts)
+        if n_longest > self.n_context:
+            n_prompt = max(len(prompt.ids) for prompt in prompts)
             raise ConversationError(
-                f"the conversation is too long: {len(prompt.ids):,} tokens, and {self.name} reads "
-                f"{self.n_context - len(plan.chain.tokens):,}",
-                hint="Score a part of it; nothing is cut silently.",
+                f"the conversation is too long: {n_prompt:,} tokens, and {self.name} reads "
+                f"{self.n_context - (n_longest - n_prompt):,}",
+                hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
             )
-        return Asked(adapted, prompt, changes)
+        return Asked(adapted, questions, prompts, changes)
 
-    def key(self, prompt: Prompt, policy: Policy | None = None) -> bytes:
-        """Return the cache key of a prompt: token ids + guard identity + number format + what is read."""
-        chain = self.plan(policy).chain
+    def fits(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> bool:
+        """Say whether a conversation is short enough for the guard; what else `ask` refuses is raised here too."""
+        adapted, _ = adapt_roles(conversation, roles, self.family.place)
+        return longest_prompt(*self.plan(policy).ask(adapted)) <= self.n_context
+
+    def key(self, asked: Asked) -> bytes:
+        """Return the cache key of a row: token ids + guard identity + number format + what is read."""
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(f"{self._identity}|{self.dtype}|{chain.tokens}|{chain.wanted}|".encode())
-        digest.update(b",".join(b"%d" % token for token in prompt.ids))
+        digest.update(f"{self._identity}|{self.dtype}|{self.protocol}|".encode())
+        for prompt, question in zip(asked.prompts, asked.questions, strict=True):
+            digest.update(f"|{question.spine.tokens}|{question.spine.reads}|".encode())
+            digest.update(b",".join(b"%d" % token for token in prompt.ids))
         return digest.digest()
 
     def read(
-        self, prompts: Sequence[Prompt], *, policy: Policy | None = None
+        self, rows: Sequence[Asked], *, policy: Policy | None = None, together: Sequence[Hashable] | None = None
     ) -> Iterator[list[tuple[int, Reading | ScoreError]]]:
-        """Read prompts, yielding after each batch.
+        """Read rows, yielding after each batch.
 
-        Equal prompts are asked once. Yields lists of (position in `prompts`, reading or why there is none);
-        each position exactly once, in the engine's own order.
+        Equal rows are asked once.
+
+        Parameters
+        ----------
+        rows
+            Conversations made ready.
+        policy
+            What they were made ready for.
+        together
+            For each row, whose beginning it shares: rows of one mark are cuts of one conversation, and what their
+            prompts have in common is computed once. None where no rows belong together.
+
+        Yields
+        ------
+        list of (int, Reading or ScoreError)
+            Position in `rows`, and the reading or why there is none; each position exactly once over all batches, in
+            the engine's own order. A batch may complete no row.
         """
-        chain = self.plan(policy).chain
-        groups = list(group_positions([prompt.ids for prompt in prompts]).values())
-        rows = [TokenRow(prompts[g[0]].ids, prompts[g[0]].n_prefix) for g in groups]
-        for scored in self.engine.score(rows, chain.tokens, chain.wanted):
-            batch: list[tuple[int, Reading | ScoreError]] = []
-            for i, row in enumerate(scored.positions):
-                result: Reading | ScoreError
-                if scored.log_probs is None:
-                    result = ScoreError(str(scored.error))
-                else:
-                    logs = dict(zip(chain.wanted, scored.log_probs[i], strict=True))
-                    unsafe = sum(logs[step] for step in enumerate(chain.unsafe))
-                    codes = read_codes(chain, logs)
-                    result = Reading(unsafe, logs[0, chain.safe], codes, len(rows[row].ids))
-                batch += [(position, result) for position in groups[row]]
-            yield batch
+        plan = self.plan(policy)
+        groups = list(group_positions([tuple(p.ids for p in row.prompts) for row in rows]).values())
+        firsts = [rows[group[0]] for group in groups]
+        marks = range(len(firsts)) if together is None else [together[group[0]] for group in groups]
+        found: list[dict[int, Any]] = [{} for _ in firsts]
+        places = [(i, number) for i, row in enumerate(firsts) for number in range(len(row.questions))]
+        spines = group_positions([firsts[i].questions[number].spine for i, number in places])
+        for spine, members in spines.items():
+            prompts, asked = token_rows(firsts, marks, [places[member] for member in members])
+            for scored in self.engine.score(prompts, spine.tokens, spine.reads):
+                done: list[int] = []
+                for i, position in enumerate(scored.positions):
+                    row, number = asked[position]
+                    logs = scored.log_probs
+                    found[row][number] = (
+                        ScoreError(str(scored.error)) if logs is None else dict(zip(spine.reads, logs[i], strict=True))
+                    )
+                    if len(found[row]) == len(firsts[row].questions):
+                        done.append(row)
+                yield [
+                    (position, result)
+                    for row in done
+                    for result in [_reading(plan, firsts[row], found[row])]
+                    for position in groups[row]
+                ]
 
-    def write(self, prompts: Sequence[Prompt], readings: Sequence[Reading]) -> list[str | None]:
-        """Return the text the guard writes for each prompt.
+    def write(
+        self, rows: Sequence[Asked], readings: Sequence[Reading], *, policy: Policy | None = None
+    ) -> list[str | None]:
+        """Return the text the guard writes for each row.
 
         It is decoded for rows whose more probable verdict is not safe, whatever the threshold; for the
-        others it is ``"safe"``, the verdict that greedy decoding begins with.
+        others it is ``"safe"``, the verdict that greedy decoding begins with. Where a guard is asked hazard by
+        hazard, it is the answer about the hazard with the highest score.
         """
-        texts: list[str | None] = ["safe"] * len(prompts)
-        unsafe = [i for i, reading in enumerate(readings) if not reading.log_odds < 0]
-        groups = list(group_positions([prompts[i].ids for i in unsafe]).values())
-        firsts = [prompts[unsafe[group[0]]].ids for group in groups]
-        for group, text in zip(groups, generate_texts(self.model, self._tokenizer, firsts), strict=True):
+        plan = self.plan(policy)
+        known = [plan.written(reading) for reading in readings]
+        texts = [text for _, text in known]
+        unknown = [i for i, text in enumerate(texts) if text is None]
+        asked = [rows[i].prompts[known[i][0]].ids for i in unknown]
+        groups = list(group_positions(asked).items())
+        written = generate_texts(self.model, self._tokenizer, [ids for ids, _ in groups])
+        for (_, group), text in zip(groups, written, strict=True):
             for i in group:
-                texts[unsafe[i]] = text
+                texts[unknown[i]] = None if text is None else plan.said(text)
         return texts
 
     def score(
@@ -280,10 +320,10 @@ class Guard:
         rows = [self._try_ask(value, asking, roles) for value in conversations]
         asked = [row for row in rows if isinstance(row, Asked)]
         results: dict[int, Reading | ScoreError] = {}
-        for batch in self.read([row.prompt for row in asked], policy=asking):
+        for batch in self.read(asked, policy=asking):
             results.update(batch)
         ordered = [results[i] for i in range(len(asked))]
-        texts = self._texts(asked, ordered) if generate else [None] * len(asked)
+        texts = self._texts(asked, ordered, asking) if generate else [None] * len(asked)
         judged = iter(
             self.verdict(row, result, asked_policy, threshold, text)
             for row, result, text in zip(asked, ordered, texts, strict=True)
@@ -292,6 +332,7 @@ class Guard:
         return Verdicts(
             [next(judged) if isinstance(row, Asked) else unscored(row, **lost) for row in rows],  # type: ignore[arg-type]
             asked_policy,
+            self.answer_names,
         )
 
     def verdict(
@@ -300,33 +341,37 @@ class Guard:
         """Judge one result."""
         role = asked.conversation.assessed.role
         if isinstance(result, ScoreError):
-            return unscored(
+            verdict = unscored(
                 result,
                 threshold=threshold,
                 guard=self.label,
                 assessed_role=role,
-                n_tokens=len(asked.prompt.ids),
+                n_tokens=asked.n_tokens,
                 policy=policy,
             )
-        return judge(
-            result,
-            policy,
-            threshold=threshold,
-            guard=self.label,
-            assessed_role=role,
-            min_verdict_mass=self.min_verdict_mass,
-            generated_text=text,
-        )
+        else:
+            verdict = judge(
+                result,
+                policy,
+                threshold=threshold,
+                guard=self.label,
+                assessed_role=role,
+                min_verdict_mass=self.min_verdict_mass,
+                generated_text=text,
+            )
+        return replace(verdict, n_neutralised=asked.n_neutralised)
 
     def close(self) -> None:
         """Drop the model; verdicts made by it stay valid."""
         self.engine.close()
 
-    def _texts(self, asked: Sequence[Asked], results: Sequence[Reading | ScoreError]) -> list[str | None]:
-        readable = [i for i, result in enumerate(results) if isinstance(result, Reading)]
+    def _texts(
+        self, asked: Sequence[Asked], results: Sequence[Reading | ScoreError], policy: Policy | None
+    ) -> list[str | None]:
+        readable = [(i, result) for i, result in enumerate(results) if isinstance(result, Reading)]
         texts: list[str | None] = [None] * len(asked)
-        written = self.write([asked[i].prompt for i in readable], [results[i] for i in readable])  # type: ignore[misc]
-        for i, text in zip(readable, written, strict=True):
+        written = self.write([asked[i] for i, _ in readable], [reading for _, reading in readable], policy=policy)
+        for (i, _), text in zip(readable, written, strict=True):
             texts[i] = text
         return texts
 
@@ -338,40 +383,57 @@ class Guard:
         except ConversationError as error:
             return error
 
-    def _probe(self) -> None:
-        """Ask one harmless question: a guard that answers with neither verdict is asked wrongly."""
-        prompt = self.ask(_PROBE).prompt
-        for batch in self.read([prompt]):
-            for _, result in batch:
-                if isinstance(result, ScoreError):
-                    raise LoadError(f"{self.name} could not score one short prompt: {result}", hint="Free memory.")
-                if not result.is_readable(self.min_verdict_mass):
-                    raise ProtocolError(
-                        f"{self.name} does not answer safe or unsafe at the verdict position "
-                        f"(verdict mass {result.verdict_mass:.2g}, at least {self.min_verdict_mass:g} is needed)",
-                        hint="Is it a Llama Guard? min_verdict_mass=0 loads it anyway; its scores mean nothing then.",
-                    )
+    def _choose_lead(self) -> None:
+        """Ask one harmless question: a guard that answers with no verdict is asked wrongly.
+
+        Where a family's guards differ in what they write before the verdict, each way is tried.
+        """
+        masses: list[float] = []
+        for lead in self.family.leads:
+            self._lead = lead
+            self._plans.clear()
+            try:
+                asked = self.ask(_PROBE)
+            except ProtocolError:
+                if lead == self.family.leads[-1] and not masses:
+                    raise
+                continue
+            for batch in self.read([asked]):
+                for _, result in batch:
+                    if isinstance(result, ScoreError):
+                        raise LoadError(f"{self.name} could not score one short prompt: {result}", hint="Free memory.")
+                    if result.is_readable(self.min_verdict_mass):
+                        return
+                    masses.append(result.verdict_mass)
+        raise ProtocolError(
+            f"{self.name} does not answer with a verdict at the verdict position of {self.family.title} "
+            f"(verdict mass {max(masses):.2g}, at least {self.min_verdict_mass:g} is needed)",
+            hint="Is it a guard of this family, with its own chat template? min_verdict_mass=0 loads it anyway; its "
+            "scores mean nothing then.",
+        )
 
 
-def _check_parts(model: Any, tokenizer: Any, protocol: str | None) -> None:
-    if protocol not in (None, llama_guard.NAME):
-        raise ProtocolError(f"no protocol {protocol!r}", hint=f"There is {llama_guard.NAME!r}.")
+def _check_parts(model: Any, tokenizer: Any) -> None:
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise ProtocolError(
             f"{type(tokenizer).__name__} is no fast tokenizer", hint="Load it with AutoTokenizer (use_fast=True)."
         )
-    template = getattr(tokenizer, "chat_template", None)
-    if not isinstance(template, str) or not (protocol or llama_guard.recognises(template)):
-        raise ProtocolError(
-            "the tokenizer's chat template is not that of a Llama Guard 3"
-            if template
-            else "the tokenizer has no chat template",
-            hint="Only the prompts of Llama Guard 3 (8B, 1B) are known so far; protocol='llama-guard-3' forces it.",
-        )
-    if model.config.get_text_config() is not model.config:
-        raise ProtocolError(
-            f"{type(model).__name__} reads images too, and the text part of such guards is not supported yet",
-            hint="Llama-Guard-3-1B and -8B read text alone.",
-        )
     if model.training:
         raise ProtocolError("the model is in training mode, where dropout makes scores random", hint="model.eval()")
+
+
+def _evidence(model: Any, tokenizer: Any, name: str) -> Evidence:
+    template = getattr(tokenizer, "chat_template", None)
+    return Evidence(
+        name=str(getattr(model.config, "_name_or_path", "") or name),
+        model_type=str(model.config.model_type),
+        architecture=type(model).__name__,
+        template=template if isinstance(template, str) else "",
+        words=frozenset(str(token.content) for token in tokenizer.added_tokens_decoder.values()),
+    )
+
+
+def _reading(plan: Inquiry, row: Asked, found: Mapping[int, Any]) -> Reading | ScoreError:
+    answers = [found[number] for number in range(len(row.questions))]
+    failed = next((answer for answer in answers if isinstance(answer, ScoreError)), None)
+    return failed or plan.read(answers, row.n_tokens, row.conversation.assessed.role)

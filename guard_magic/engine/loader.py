@@ -6,8 +6,11 @@ network. Each way of failing is a `LoadError` with the next step.
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
+import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,13 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from huggingface_hub import errors as hub
+from safetensors import SafetensorError
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForImageTextToText as AutoModelForImages
 from transformers import modeling_gguf_pytorch_utils as gguf_reader
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from guard_magic.engine import memory
 from guard_magic.engine.guard import Guard
-from guard_magic.engine.memory import is_out_of_memory
+from guard_magic.engine.quantize import BITS, quantization_config, quantize_linears
 from guard_magic.errors import GuardError, LoadError
 
 __all__ = ["EMBEDDED", "free_memory", "load_guard"]
@@ -32,6 +39,12 @@ EMBEDDED = Path(__file__).parent.parent / "embedded"
 _UNKNOWN = "unknown"
 """The revision of weights that do not say which they are: their scores are cached for this load alone."""
 
+_READ_IMAGES = frozenset({"mllama", "llama4"})
+"""Models that transformers opens as readers of images; of them the text path is used."""
+
+_WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How the names of architectures end that write text, and so can be asked for a verdict."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Source:
@@ -40,6 +53,19 @@ class _Source:
     place: str
     gguf: str | None
     is_local: bool
+    revision: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every reader of transformers is told."""
+        revision = {} if self.revision is None else {"revision": self.revision}
+        return {"local_files_only": self.is_local, **revision}
+
+    def find(self, filename: str) -> Path | None:
+        """Return the path of a file of the model, which a hub id may download; None where it has none."""
+        quiet = {"_raise_exceptions_for_missing_entries": False}
+        found = cached_file(self.place, filename, **quiet, **self.options)
+        return None if found is None else Path(found)
 
 
 def load_guard(
@@ -58,17 +84,20 @@ def load_guard(
     Parameters
     ----------
     source
-        ``"embedded"``, a folder, a ``.gguf`` file, or a hub id such as ``meta-llama/Llama-Guard-3-8B``.
+        ``"embedded"``, a folder, a ``.gguf`` file, or a hub id such as ``meta-llama/Llama-Guard-3-8B``. A folder
+        or hub id may hold a PEFT adapter: it is merged into its base model (needs ``peft``).
     name
         How it is called in the session.
     device
         ``"cuda"``, ``"mps"``, ``"cpu"`` …; None for the best there is, in this order.
     dtype
-        ``"float32"``, ``"bfloat16"`` …; None for float32 on the CPU and bfloat16 elsewhere.
+        ``"float32"``, ``"bfloat16"`` …; None for float32 on the CPU and bfloat16 elsewhere, float16 where
+        the device does not compute in bfloat16.
     revision
         A branch, tag or commit of a hub repository.
     quantization
-        Not supported yet; anything but None is a `LoadError`.
+        ``"int8"`` or ``"int4"`` to keep the weights of linear layers in 8.25 or 5 bits; None to keep them whole.
+        Embeddings and output head stay as `dtype` says. Not for GGUF files.
     protocol, min_verdict_mass
         As for `Guard`.
 
@@ -79,23 +108,26 @@ def load_guard(
     ProtocolError
         Where it is no guard that can be asked.
     """
-    if quantization is not None:
+    if quantization is not None and quantization not in BITS:
+        raise LoadError(f"no quantization {quantization!r}", hint="Use 'int8' or 'int4', or leave it out.")
+    found = _locate(EMBEDDED if source == "embedded" else source, revision)
+    if found.gguf and quantization:
         raise LoadError(
-            f"quantization={quantization!r} is not supported yet", hint="Leave it out, or load a quantized GGUF file."
+            f"quantization={quantization!r} is not supported yet for GGUF files: {found.gguf} is quantized already, "
+            "and its weights are restored when it is loaded",
+            hint="Leave it out, or load the safetensors version of this guard.",
         )
-    where = EMBEDDED if source == "embedded" else source
-    found = _locate(where)
-    chosen_device = _choose_device(device)
-    chosen_dtype = _choose_dtype(dtype, chosen_device)
+    chosen_device = memory.choose_device(device)
+    chosen_dtype = memory.choose_dtype(dtype, chosen_device)
     with _loading(source, quiet=source == "embedded"):
-        model, tokenizer = _open(found, chosen_device, chosen_dtype, revision)
-        commit = _revision(found, model)
+        model, tokenizer, commit = _open(found, source, chosen_device, chosen_dtype, quantization)
+        made = f"-{quantization}" if quantization else ""
         return Guard(
-            model,
+            model.eval().requires_grad_(False),
             tokenizer,
             name=name,
-            revision=commit[:8],
-            identity=None if commit == _UNKNOWN else f"{found.place}@{commit}",
+            revision=commit[:8] + made,
+            identity=None if commit == _UNKNOWN else f"{found.place}@{commit}{made}",
             protocol=protocol,
             min_verdict_mass=min_verdict_mass,
             is_embedded=source == "embedded",
@@ -109,64 +141,159 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _locate(where: str | Path) -> _Source:
+def _locate(where: str | Path, revision: str | None = None) -> _Source:
     path = Path(where).expanduser()
-    if path.suffix == ".gguf" and path.is_file():
-        return _Source(str(path.parent), path.name, True)
-    if path.is_dir():
-        found = sorted(path.glob("*.gguf"))
-        if found and not (path / "config.json").exists():
-            return _Source(str(path), found[0].name, True)
-        return _Source(str(path), None, True)
     text = str(where)
-    if path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1:
-        raise LoadError(
-            f"no folder or GGUF file {text!r}, and it is no hub id",
-            hint="A hub id looks like meta-llama/Llama-Guard-3-8B; the guard in the package is called 'embedded'.",
-        )
-    return _Source(text, None, False)
-
-
-def _choose_device(device: str | None) -> torch.device:
-    if device is None:
-        mps = torch.backends.mps.is_available()
-        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise LoadError(f"device {device!r} cannot be used: {error}", hint="Leave device out to choose one.") from None
-    return chosen
-
-
-def _choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
-    if dtype is None:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    chosen = getattr(torch, str(dtype).removeprefix("torch."), None)
-    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
-        raise LoadError(f"no number format {dtype!r}", hint="Use 'float32', 'bfloat16' or 'float16'.")
-    return chosen
-
-
-def _open(found: _Source, device: torch.device, dtype: torch.dtype, revision: str | None) -> tuple[Any, Any]:
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": found.is_local}
+    is_file = path.suffix == ".gguf" and path.is_file()
+    if not is_file and not path.is_dir():
+        if path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1:
+            raise LoadError(
+                f"no folder or GGUF file {text!r}, and it is no hub id",
+                hint="A hub id looks like meta-llama/Llama-Guard-3-8B; the guard in the package is called 'embedded'.",
+            )
+        return _Source(text, None, False, revision)
     if revision is not None:
-        common["revision"] = revision
-    has_tokenizer = found.gguf is None or (Path(found.place) / "tokenizer.json").exists()
-    tokenizer = AutoTokenizer.from_pretrained(
-        found.place, **({} if has_tokenizer else {"gguf_file": found.gguf}), **common
+        raise LoadError(
+            f"revision={revision!r} was asked of {text}, which is on this machine",
+            hint="Only hub ids have revisions: leave it out.",
+        )
+    if is_file:
+        return _Source(str(path.parent), path.name, True)
+    found = sorted(path.glob("*.gguf"))
+    if found and not (path / "config.json").exists():
+        return _Source(str(path), found[0].name, True)
+    return _Source(str(path), None, True)
+
+
+def _open(
+    found: _Source, source: str, device: torch.device, dtype: torch.dtype, quantization: str | None
+) -> tuple[Any, Any, str]:
+    """Return model, tokenizer and commit."""
+    if found.gguf:
+        memory.check_room(source, memory.gguf_shapes(Path(found.place) / found.gguf), device, dtype)
+        has_tokenizer = (Path(found.place) / "tokenizer.json").exists()
+        tokenizer = _tokenizer(found, **({} if has_tokenizer else {"gguf_file": found.gguf}))
+        model = _weights(AutoModelForCausalLM, found, source, dtype=dtype, gguf_file=found.gguf)
+        return model.to(device), tokenizer, _folder_hash(found.place)
+    adapter = found.find("adapter_config.json")
+    base = found if adapter is None else _base(json.loads(adapter.read_text(encoding="utf-8")), source)
+    _check_weights(base, source)
+    config = AutoConfig.from_pretrained(base.place, trust_remote_code=False, **base.options)
+    _check_generative(source, config)
+    if quantization and getattr(config, "quantization_config", None) is not None:
+        raise LoadError(f"{source} is quantized already, so not as {quantization}", hint="Leave quantization out.")
+    early = quantization if adapter is None else None  # an adapter is merged into whole weights
+    offered = () if adapter or getattr(config, "quantization_config", None) else tuple(BITS)
+    memory.check_room(source, _shapes(base), device, dtype, early, offered=offered)
+    has_tokenizer = adapter is None or found.find("tokenizer_config.json") is not None
+    tokenizer = _tokenizer(found if has_tokenizer else base)
+    kind = AutoModelForImages if config.model_type in _READ_IMAGES else AutoModelForCausalLM
+    asked: dict[str, Any] = {"config": config, "dtype": dtype, "device_map": {"": str(device)}}
+    if early:
+        asked["quantization_config"] = quantization_config(early)
+    model = _weights(kind, base, source, use_safetensors=True, **asked)
+    commit = _commit(base, config)
+    if adapter is not None:
+        model = _merged(model, found, source)
+        commits = (commit, _folder_hash(str(adapter.parent)))
+        commit = _UNKNOWN if commit == _UNKNOWN else hashlib.sha256("".join(commits).encode()).hexdigest()
+        model = quantize_linears(model, quantization) if quantization else model
+    return model, tokenizer, commit
+
+
+def _tokenizer(found: _Source, **options: Any) -> Any:
+    return AutoTokenizer.from_pretrained(found.place, trust_remote_code=False, **options, **found.options)
+
+
+def _weights(kind: Any, found: _Source, source: str, **options: Any) -> Any:
+    """Read a model; one whose files lack weights would be filled with random ones, so it is refused."""
+    model, report = kind.from_pretrained(
+        found.place, trust_remote_code=False, output_loading_info=True, **options, **found.options
     )
-    weights: dict[str, Any] = {"gguf_file": found.gguf} if found.gguf else {"use_safetensors": True}
-    model = AutoModelForCausalLM.from_pretrained(found.place, dtype=dtype, **weights, **common)
-    return model.to(device).eval().requires_grad_(False), tokenizer
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise LoadError(
+            f"{source} is incomplete: {len(missing)} of its weights are in no file, such as {missing[0]}",
+            hint="Download it again.",
+        )
+    return model
 
 
-def _revision(found: _Source, model: Any) -> str:
-    """Return the commit of a hub model, or a hash of what a folder's weight files are."""
-    if not found.is_local:
-        return str(getattr(model.config, "_commit_hash", None) or _UNKNOWN)
+def _base(adapter: dict[str, Any], source: str) -> _Source:
+    """Return where the model is that an adapter was made for."""
+    place = adapter.get("base_model_name_or_path")
+    if not place:
+        raise LoadError(
+            f"{source} is an adapter that does not name its base model",
+            hint="Write its folder or hub id as base_model_name_or_path into adapter_config.json.",
+        )
+    found = _locate(place)
+    if found.gguf:
+        raise LoadError(f"{source} is an adapter of a GGUF file", hint="Adapters are merged into safetensors weights.")
+    return _Source(place, None, found.is_local, None if found.is_local else adapter.get("revision"))
+
+
+def _merged(model: Any, found: _Source, source: str) -> Any:
+    """Merge an adapter into its base model, in memory."""
+    weights = found.find("adapter_model.safetensors")
+    if weights is None:
+        raise LoadError(f"{source} has no adapter_model.safetensors", hint="Save the adapter as safetensors.")
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise LoadError(
+            f"{source} is a PEFT adapter, and the package that merges it is missing ({error})",
+            hint="pip install peft",
+        ) from error
+    with warnings.catch_warnings():  # peft 0.21 asks transformers by a name that is going away
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return PeftModel.from_pretrained(model, str(weights.parent)).merge_and_unload()
+
+
+def _check_generative(source: str, config: Any) -> None:
+    names = list(config.architectures or [])
+    writes = not names or any(name.endswith(_WRITES) for name in names)
+    known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in _READ_IMAGES
+    if not writes or not known or config.is_encoder_decoder:
+        raise LoadError(
+            f"{source} is a {names[0] if names else config.model_type}: no generative guard, and writes no verdict",
+            hint="Llama Guard and its kin write theirs as text. Classifiers are for transformers' own pipeline.",
+        )
+
+
+def _check_weights(found: _Source, source: str) -> None:
+    folder = Path(found.place)
+    if not found.is_local or any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth"))
+    seen = f"only {pickles[0]}, and pickled weights can run code" if pickles else "neither"
+    raise LoadError(
+        f"{source} holds {seen}: only safetensors and GGUF weights are read",
+        hint="Save it as safetensors: model.save_pretrained(folder)." if pickles else "Is it a model's folder?",
+    )
+
+
+def _shapes(found: _Source) -> list[memory.WeightShape] | None:
+    """Return the weights of a model that is on this machine; what is not downloaded yet is not known."""
+    if found.is_local:
+        return memory.safetensors_shapes(Path(found.place))
+    names = ("model.safetensors", "model.safetensors.index.json")
+    offline = {**found.options, "local_files_only": True, "_raise_exceptions_for_missing_entries": False}
+    files = (cached_file(found.place, name, **offline) for name in names)
+    here = next((Path(file) for file in files if file is not None), None)
+    return None if here is None else memory.safetensors_shapes(here.parent)
+
+
+def _commit(found: _Source, config: Any) -> str:
+    """Return the commit of a hub model, or a hash of a folder."""
+    if found.is_local:
+        return _folder_hash(found.place)
+    return str(getattr(config, "_commit_hash", None) or _UNKNOWN)
+
+
+def _folder_hash(place: str) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(found.place).iterdir()):
+    for path in sorted(Path(place).iterdir()):
         if path.suffix in (".safetensors", ".gguf", ".json", ".jinja", ".model"):
             stat = path.stat()
             digest.update(f"{path.name}|{stat.st_size}|".encode())
@@ -205,26 +332,68 @@ def _no_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _load_error(source: str, error: Exception) -> LoadError:
+def _load_error(source: str, error: BaseException) -> LoadError:
+    """Return what went wrong, by the exceptions behind `error`, with the next step."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
+
+    def first(*kinds: type[BaseException]) -> Any:
+        return next((cause for cause in causes if isinstance(cause, kinds)), None)
+
+    text = next(iter(str(error).strip().splitlines()), "")
+    if first(hub.GatedRepoError):
         return LoadError(
             f"{source} is gated: this machine has no accepted licence for it",
-            hint=f"Accept the licence on its page on the hub ({source}), then run `hf auth login`.",
+            hint=f"Accept the licence at https://huggingface.co/{source}, then run `hf auth login`.",
         )
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+    if first(hub.RevisionNotFoundError):
+        return LoadError(
+            f"the hub has {source!r}, but not this revision of it",
+            hint=f"See https://huggingface.co/{source}/commits, or leave revision out for the newest.",
+        )
+    if first(hub.RepositoryNotFoundError):
         return LoadError(f"the hub has no repository {source!r}", hint="Check the spelling; private ones need a login.")
-    if any(isinstance(cause, LocalEntryNotFoundError | HfHubHTTPError | ConnectionError) for cause in causes):
+    if any(getattr(cause, "errno", None) == errno.ENOSPC for cause in causes):
+        return LoadError(f"the disk is full: {source} cannot be downloaded", hint="Make room, or set HF_HOME.")
+    if first(hub.LocalEntryNotFoundError, hub.HfHubHTTPError, ConnectionError):
         return LoadError(
             f"{source} is not on this machine and the hub cannot be reached",
             hint="Load it from a folder, or use the guard in the package: %guard load embedded",
         )
-    if any(is_out_of_memory(cause) for cause in causes):
-        return LoadError(f"{source} does not fit into memory", hint="Unload other guards, or use a smaller one.")
-    text = str(error).strip().splitlines()
+    if any(memory.is_out_of_memory(cause) for cause in causes):
+        return LoadError(
+            f"{source} does not fit into memory",
+            hint="Load it with quantization='int8' or 'int4', unload other guards, or use a smaller one.",
+        )
+    if broken := first(SafetensorError, json.JSONDecodeError):
+        return LoadError(
+            f"a file of {source} is broken or cut off ({broken})",
+            hint="Delete it and download it again; what a download left unfinished is seen by its size.",
+        )
+    if missing := first(FileNotFoundError):
+        return LoadError(f"a file of {source} is missing: {missing.filename or missing}", hint="Download it again.")
+    if missing := first(ImportError):
+        return LoadError(
+            f"{source} needs a package that is not installed: {text}",
+            hint=f"pip install {missing.name}" if missing.name else "Install it, then load again.",
+        )
+    if "trust_remote_code" in str(error):
+        return LoadError(
+            f"{source} comes with code of its own, which guard_magic never runs",
+            hint="Load a guard whose architecture transformers knows.",
+        )
+    if "does not recognize this architecture" in text:
+        return LoadError(
+            f"{source} has an architecture that this version of transformers does not know",
+            hint="pip install --upgrade transformers",
+        )
+    if "`use_safetensors=True`" in text:
+        return LoadError(
+            f"{source} has no safetensors weights, and pickled weights can run code",
+            hint="Only safetensors and GGUF are read: look for such a version of this guard.",
+        )
     return LoadError(
-        f"{source} cannot be loaded: {type(error).__name__}: {text[0] if text else ''}",
+        f"{source} cannot be loaded: {type(error).__name__}: {text}",
         hint="Only safetensors and GGUF weights are read. The full reason stands above.",
     )

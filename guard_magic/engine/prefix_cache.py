@@ -39,6 +39,9 @@ class FrozenLayer(DynamicLayer):
 class PrefixCache:
     """The last few prefixes of one model, by token ids.
 
+    A prefix that begins a known one is a view of it; one that goes on from a known one is computed from there.
+    `n_computed` counts the tokens that were computed.
+
     Parameters
     ----------
     model
@@ -48,6 +51,7 @@ class PrefixCache:
     """
 
     def __init__(self, model: Any, capacity: int = 4) -> None:
+        self.n_computed = 0
         self._model = model
         self._capacity = capacity
         self._frozen: OrderedDict[tuple[int, ...], Cache] = OrderedDict()
@@ -61,6 +65,10 @@ class PrefixCache:
             return None
         found = self._frozen.get(prefix)
         if found is None:
+            longer = next((known for known in self._frozen if known[: len(prefix)] == prefix), None)
+            if longer is not None:  # a view of it: nothing to compute, nothing to keep
+                self._frozen.move_to_end(longer)
+                return _beginning(self._frozen[longer], len(prefix))
             found = self._frozen[prefix] = self._prefill(prefix)
         self._frozen.move_to_end(prefix)
         while len(self._frozen) > self._capacity:
@@ -72,7 +80,32 @@ class PrefixCache:
         self._frozen.clear()
 
     def _prefill(self, prefix: tuple[int, ...]) -> Cache:
+        """Compute a prefix, going on from the longest known one that it begins with."""
+        known = max((k for k in self._frozen if prefix[: len(k)] == k), key=len, default=())
         cache = DynamicCache()
-        ids = torch.tensor([prefix], device=self._model.device)
+        if known:
+            self._frozen.move_to_end(known)
+            for i, layer in enumerate(self._frozen[known].layers):
+                if layer.is_initialized:
+                    cache.update(layer.keys, layer.values, i)
+        ids = torch.tensor([prefix[len(known) :]], device=self._model.device)
+        self.n_computed += len(prefix) - len(known)
         self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return Cache(layers=[FrozenLayer(layer.keys, layer.values) for layer in cache.layers])
+        return Cache(layers=[_frozen(layer.keys, layer.values) for layer in cache.layers])
+
+
+def _frozen(keys: torch.Tensor | None, values: torch.Tensor | None) -> DynamicLayer:
+    """Freeze one layer; one that was not used (cross-attention without an image) stays empty."""
+    return DynamicLayer() if keys is None or values is None else FrozenLayer(keys, values)
+
+
+def _beginning(cache: Cache, n_tokens: int) -> Cache:
+    """Return the first tokens of a frozen cache, as views."""
+    return Cache(
+        layers=[
+            _frozen(layer.keys[:, :, :n_tokens], layer.values[:, :, :n_tokens])
+            if layer.is_initialized
+            else DynamicLayer()
+            for layer in cache.layers
+        ]
+    )

@@ -21,10 +21,11 @@ from IPython.display import display
 from guard_magic.conversation import Conversation, Message, parse_body, parse_conversation
 from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
-from guard_magic.magics.completion import make_matcher, own_policy
-from guard_magic.magics.options import GUARD, MODERATE, ModerateOptions, parse_moderate
+from guard_magic.magics.completion import make_matcher
+from guard_magic.magics.options import GUARD, MODERATE, HelpShown, ModerateOptions, parse_moderate
+from guard_magic.magics.policies import policy_list, policy_text
 from guard_magic.magics.questions import take_questions
-from guard_magic.policy import BUILT_IN
+from guard_magic.policy import BUILT_IN, is_policy_file
 from guard_magic.session import current_session
 from guard_magic.tables import read_series
 from guard_magic.verdict import Verdict, Verdicts
@@ -57,8 +58,8 @@ class GuardMagics(Magics):
         -------
         -g, --guard GUARD      name of a resident guard (default: the current one)
         -t, --threshold T      flag from this unsafe_score on
-        -p, --policy POLICY    a built-in policy, or a variable that holds one
-        -x, --exclude CODES    hazard codes to leave out, such as S6,S13
+        -p, --policy POLICY    a built-in policy, a variable that holds one, or a .yaml or .json file
+        -x, --exclude CODES    hazard codes to leave out, such as S6,S13 or profanity; an unknown one is an error
         -i, --input VAR        line form: score what this variable holds
         -o, --output VAR       store the verdict in this variable and show nothing
         --show                 with -o: show it too
@@ -83,13 +84,21 @@ class GuardMagics(Magics):
 
         ::
 
-            %guard load SOURCE [--name N] [--device D] [--dtype D] [--revision R]
-            %guard status | use NAME | unload [NAME] | threshold [T] | policy [NAME|reset] | cache [clear]
+            %guard load SOURCE [--name N] [--device D] [--dtype D] [--revision R] [--quantization int8|int4]
+                               [--protocol P] [--min-verdict-mass M]
+            %guard status | use NAME | unload [NAME] | threshold [T] | policy [POLICY|list|reset] | cache [clear]
 
         SOURCE is ``embedded``, a hub id such as meta-llama/Llama-Guard-3-8B, a folder, or a .gguf file.
+
+        POLICY is a built-in policy (``%guard policy list``), a variable that holds one, or a .yaml or .json file;
+        alone, ``%guard policy`` shows the hazards asked about. Hazards of one's own are zero-shot: they work less
+        well than those the guard was trained on (Meta says so of Llama Guard), so measure them first.
         """
         with _usage_errors():
-            options = GUARD.parse_args(shlex.split(line))
+            try:
+                options = GUARD.parse_args(shlex.split(line))
+            except HelpShown:
+                return None
             if options.help:
                 print(GUARD.format_help())
                 return None
@@ -124,7 +133,15 @@ class GuardMagics(Magics):
         return verdicts[0] if len(verdicts) == 1 else verdicts
 
     def _policy_value(self, name: str | None) -> object:
-        return self._variable(name) if name is not None and name not in BUILT_IN else name
+        """Return what a word means as a policy: built-in and file names as they are, else a variable's value."""
+        if name is None or name in BUILT_IN or is_policy_file(name):
+            return name
+        if name not in self.shell.user_ns:
+            raise UsageError(
+                f"no policy {shorten(name)}: neither a built-in one (%guard policy list), nor a variable, "
+                "nor a .yaml or .json file"
+            )
+        return self.shell.user_ns[name]
 
     def _variable(self, name: str) -> Any:
         if name not in self.shell.user_ns:
@@ -138,6 +155,7 @@ class GuardMagics(Magics):
             device=options.device,
             dtype=options.dtype,
             revision=options.revision,
+            quantization=options.quantization,
             protocol=options.protocol,
             min_verdict_mass=options.min_verdict_mass,
         )
@@ -160,12 +178,13 @@ class GuardMagics(Magics):
         print(f"threshold {session.threshold:g}: flagged from this unsafe_score on")
 
     def _policy(self, options: argparse.Namespace) -> None:
+        if options.name == "list":
+            print(policy_list())
+            return
         session = current_session()
         if options.name is not None:
             session.set_policy(None if options.name == "reset" else self._policy_value(options.name))
-        policy = session.policy or own_policy(session)
-        print(f"policy {policy.name}" + ("" if session.policy else " (the guard's own)"))
-        print("\n".join(f"  {category}" for category in policy))
+        print(policy_text(session))
 
     def _cache(self, options: argparse.Namespace) -> None:
         cache = current_session().cache

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from guard_magic.magics.options import MODERATE, SUBCOMMANDS
+from guard_magic.magics.options import LOAD_OPTIONS, MODERATE, QUANTIZATIONS, SUBCOMMANDS
 from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, Policy
 from guard_magic.session import EMBEDDED_NAME, Session, current_session
 
@@ -44,7 +45,7 @@ def _moderate_choices(before: list[str]) -> list[str]:
     if last in ("-p", "--policy"):
         return list(BUILT_IN)
     if last in ("-x", "--exclude"):
-        return list((session.policy or own_policy(session)).codes)
+        return list(_policy_on_line(before, session).codes)
     if any(not word.startswith("-") for word in before[-1:]) and not _takes_value(before[-2:-1]):
         return []
     return [name for action in MODERATE._actions for name in action.option_strings]
@@ -54,15 +55,25 @@ def _takes_value(words: list[str]) -> bool:
     return any(word in action.option_strings and action.nargs != 0 for word in words for action in MODERATE._actions)
 
 
+def _policy_on_line(before: list[str], session: Session) -> Policy:
+    """Return the built-in policy that the line names, else the session's, else the guard's own."""
+    for option, name in pairwise(before):
+        if option in ("-p", "--policy") and name in BUILT_IN:
+            return BUILT_IN[name]
+    return session.policy or own_policy(session)
+
+
 def _guard_choices(before: list[str]) -> list[str]:
     session = current_session()
     if not before:
         return list(SUBCOMMANDS)
+    if before[0] == "load" and before[-1] == "--quantization":
+        return list(QUANTIZATIONS)
     choices = {
-        "load": [EMBEDDED_NAME, "--name", "--device", "--dtype", "--revision"],
+        "load": [EMBEDDED_NAME, *LOAD_OPTIONS],
         "use": list(session.guards),
         "unload": list(session.guards),
-        "policy": [*BUILT_IN, "reset"],
+        "policy": [*BUILT_IN, "list", "reset"],
         "cache": ["clear"],
     }
     return choices.get(before[0], []) if len(before) == 1 or before[0] == "load" else []

@@ -9,14 +9,40 @@ from typing import NoReturn
 
 from IPython.core.error import UsageError
 
-__all__ = ["GUARD", "MODERATE", "SUBCOMMANDS", "ModerateOptions", "parse_moderate"]
+__all__ = [
+    "GUARD",
+    "LOAD_OPTIONS",
+    "MODERATE",
+    "QUANTIZATIONS",
+    "SUBCOMMANDS",
+    "HelpShown",
+    "ModerateOptions",
+    "parse_moderate",
+]
 
 SUBCOMMANDS = ("load", "status", "use", "unload", "threshold", "policy", "cache")
+QUANTIZATIONS = ("int8", "int4")
+LOAD_OPTIONS = (
+    "--name",
+    "--device",
+    "--dtype",
+    "--revision",
+    "--quantization",
+    "--protocol",
+    "--min-verdict-mass",
+)
 _WORD = re.compile(r"\s*(\S+)")
 
 
+class HelpShown(Exception):
+    """The help of a command was asked for, and printed."""
+
+
 class _Parser(argparse.ArgumentParser):
-    """argparse that raises a one-line `UsageError` instead of leaving the process."""
+    """argparse that raises a one-line `UsageError`, or `HelpShown`, instead of leaving the process."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise HelpShown
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message} (see {self.prog} -h)")
@@ -33,8 +59,8 @@ def _moderate_parser() -> _Parser:
     add = parser.add_argument
     add("-g", "--guard", metavar="GUARD", help="name of a resident guard (default: the current one)")
     add("-t", "--threshold", metavar="T", type=float, help="flag from this unsafe_score on")
-    add("-p", "--policy", metavar="POLICY", help="a built-in policy, or a variable that holds one")
-    add("-x", "--exclude", metavar="S6,S13", default="", help="hazard codes to leave out")
+    add("-p", "--policy", metavar="POLICY", help="a built-in policy, a variable, or a .yaml or .json file")
+    add("-x", "--exclude", metavar="S6,S13", default="", help="hazard codes to leave out, with commas")
     add("-i", "--input", metavar="VAR", help="%%moderate only: score what this variable holds")
     add("-o", "--output", metavar="VAR", help="store the verdict in this variable and show nothing")
     add("--show", action="store_true", help="with -o: show it too")
@@ -54,6 +80,7 @@ def _guard_parser() -> _Parser:
     load.add_argument("--device", help="cuda, mps, cpu (default: the best there is)")
     load.add_argument("--dtype", help="float32, bfloat16, float16")
     load.add_argument("--revision", help="branch, tag or commit")
+    load.add_argument("--quantization", choices=QUANTIZATIONS, help="smaller weights, less exact scores")
     load.add_argument("--protocol", help="how it is asked, where it is not recognised")
     load.add_argument("--min-verdict-mass", type=float, default=0.9, help="rows below this P(safe)+P(unsafe) are NA")
     commands.add_parser("status", prog="%guard status", help="show the resident guards")
@@ -65,8 +92,12 @@ def _guard_parser() -> _Parser:
         "value", nargs="?"
     )
     commands.add_parser(
-        "policy", prog="%guard policy", help="show the hazards, choose a policy, or reset"
-    ).add_argument("name", nargs="?", help="a built-in policy, a variable, or reset")
+        "policy",
+        prog="%guard policy",
+        help="show the hazards, choose a policy, list the built-in ones, or reset",
+        description="Without NAME: show the hazards. Hazards of one's own are zero-shot: they work less well than "
+        "those the guard was trained on.",
+    ).add_argument("name", nargs="?", help="a built-in policy, a variable, a .yaml or .json file, list, or reset")
     commands.add_parser("cache", prog="%guard cache", help="show or clear the cached scores").add_argument(
         "action", nargs="?", choices=["clear"]
     )

@@ -1,4 +1,4 @@
-r"""The forced chain: what is appended after the verdict position, and how its answer is read.
+r"""Forced chains: what is appended after the verdict position, and how the answer is read.
 
 Attention is causal, so tokens appended after the verdict position cannot change what the model says there.
 One pass over ``prompt + "unsafe" + "\\n" + "S"`` therefore gives the verdict at one position and the
@@ -7,31 +7,56 @@ by tokenizing whole answers.
 
 Where codes are several tokens (``S``, ``1``, ``4``), they form a trie; a code's probability is the product
 along its path, and a code that is a prefix of others (S1 of S10…S14) gets its path times the probability
-that none of the policy's longer codes goes on from there.
+that none of the policy's longer codes goes on from there. One chain of tokens walks one path of the trie;
+where the trie branches in several places (S10 beside S20), there is one chain, a `Spine`, for each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from guard_magic.errors import ProtocolError
 
-__all__ = ["AnswerChain", "CodePath", "common_prefix", "discover_chain", "read_codes"]
+__all__ = [
+    "AnswerChain",
+    "Path",
+    "Spine",
+    "Tokenize",
+    "Wanted",
+    "as_spines",
+    "build_trie",
+    "common_prefix",
+    "discover_chain",
+    "read_path",
+]
 
-Offset = int
-"""How many chain tokens stand before a position: 0 is the verdict position."""
-Wanted = tuple[Offset, int]
-"""A log-probability to be read: of this token id, at this offset."""
+Wanted = tuple[int, int, int]
+"""A log-probability to be read: in which spine, after how many of its tokens, of which token id."""
+Tokenize = Callable[[str], Sequence[int]]
+"""Text of an answer -> token ids of a whole prompt followed by that answer, special tokens included."""
 
 
 @dataclass(frozen=True, slots=True)
-class CodePath:
-    """One hazard code as tokens: what is read along its path, and what must not follow it."""
+class Spine:
+    """Token ids appended after the verdict position, and the (offset, token id) pairs read along them."""
+
+    tokens: tuple[int, ...]
+    reads: tuple[tuple[int, int], ...]
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The offsets that are read, ascending; 0 is the verdict position."""
+        return tuple(sorted({offset for offset, _ in self.reads}))
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One answer as tokens: what is read along its path, and what must not follow it."""
 
     steps: tuple[Wanted, ...]
-    not_followed_by: tuple[Wanted, ...]
+    not_followed_by: tuple[Wanted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +65,17 @@ class AnswerChain:
 
     Attributes
     ----------
-    tokens
-        Token ids appended after the verdict position, the same for every row.
-    safe
-        Id of the verdict token ``safe``.
-    unsafe
-        Ids of ``unsafe``: one, or several whose probabilities are multiplied.
+    spines
+        What is appended, one spine a pass; nearly always one.
+    words
+        For each verdict word, in the order asked for, the tokens whose probabilities are multiplied.
     codes
         One path a hazard code, in the policy's order.
-    wanted
-        Every (offset, token id) that must be read, without repeats.
     """
 
-    tokens: tuple[int, ...]
-    safe: int
-    unsafe: tuple[int, ...]
-    codes: tuple[CodePath, ...]
-    wanted: tuple[Wanted, ...]
-
-    @property
-    def offsets(self) -> tuple[Offset, ...]:
-        """The offsets that must be read, ascending."""
-        return tuple(sorted({offset for offset, _ in self.wanted}))
+    spines: tuple[Spine, ...]
+    words: tuple[Path, ...]
+    codes: tuple[Path, ...]
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
@@ -74,7 +88,15 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     )
 
 
-def discover_chain(tokenize: Callable[[str], Sequence[int]], codes: Sequence[str], lead: str = "\n\n") -> AnswerChain:
+def discover_chain(
+    tokenize: Tokenize,
+    codes: Sequence[str],
+    *,
+    lead: str = "\n\n",
+    words: Sequence[str] = ("safe", "unsafe"),
+    before_code: str = "\n",
+    every_step: bool = True,
+) -> AnswerChain:
     """Find the forced prefix, the verdict tokens and the code trie of a guard.
 
     Parameters
@@ -82,73 +104,115 @@ def discover_chain(tokenize: Callable[[str], Sequence[int]], codes: Sequence[str
     tokenize
         Text of an answer -> token ids of a whole prompt followed by that answer, special tokens included.
     codes
-        The policy's hazard codes.
+        The policy's hazards as the guard writes them.
     lead
-        The whitespace that the guard writes before its verdict.
+        What the guard writes before its verdict.
+    words
+        The verdict words, the harmless one first; hazard codes follow the second. Of further words only the first
+        token is read.
+    before_code
+        What stands between verdict and code.
+    every_step
+        Whether every token of a code is read. If not, only those at which the codes part: enough for long
+        names, which need one spine a name otherwise.
 
     Raises
     ------
     ProtocolError
-        Where this tokenizer leaves no position at which ``safe`` and ``unsafe`` can be told apart, or writes
-        the codes in a way that one pass cannot read.
+        Where this tokenizer leaves no position at which the verdict words can be told apart.
     """
-    safe_ids = list(tokenize(f"{lead}safe"))
-    unsafe_ids = list(tokenize(f"{lead}unsafe"))
-    answers = [list(tokenize(f"{lead}unsafe\n{code}")) for code in codes]
-    forced = common_prefix([safe_ids, *answers])
-    if len(safe_ids) != forced + 1:
+    safe, unsafe, *others = words
+    first = list(tokenize(f"{lead}{safe}"))
+    second = list(tokenize(f"{lead}{unsafe}"))
+    answers = [list(tokenize(f"{lead}{unsafe}{before_code}{code}")) for code in codes]
+    forced = common_prefix([first, *answers])
+    singles = [first, *(list(tokenize(f"{lead}{word}")) for word in others)]
+    for word, ids in zip([safe, *others], singles, strict=True):
+        n_tokens = len(ids) - forced
+        if ids[:forced] != first[:forced] or n_tokens < 1 or (word == safe and n_tokens != 1):
+            raise ProtocolError(
+                f"the tokenizer writes {word!r} after {lead!r} as {n_tokens} tokens; one is needed",
+                hint="This guard family needs a protocol of its own.",
+            )
+    tail = second[forced:]
+    if not tail or any(answer[forced : forced + len(tail)] != tail for answer in answers):
         raise ProtocolError(
-            f"the tokenizer writes 'safe' after {lead!r} as {len(safe_ids) - forced} tokens; one is needed",
+            f"the tokenizer writes {unsafe!r} differently when a hazard code follows it",
             hint="This guard family needs a protocol of its own.",
         )
-    unsafe = unsafe_ids[forced:]
-    if not unsafe or any(answer[forced : forced + len(unsafe)] != unsafe for answer in answers):
+    beginnings = [tail[0], *(ids[forced] for ids in singles)]
+    if len(set(beginnings)) != len(beginnings):
         raise ProtocolError(
-            "the tokenizer writes 'unsafe' differently when a hazard code follows it",
+            f"the verdicts {', '.join(words)} begin with the same token in this tokenizer",
             hint="This guard family needs a protocol of its own.",
         )
-    return _build_chain([answer[forced:] for answer in answers], safe_ids[-1], tuple(unsafe), codes)
+    spoken = [Path(((0, 0, ids[forced]),)) for ids in singles]
+    spoken.insert(1, Path(tuple((0, i, token) for i, token in enumerate(tail))))
+    nodes, paths = build_trie([answer[forced:] for answer in answers], every_step=every_step)
+    wanted = [step for path in (*spoken, *paths) for step in (*path.steps, *path.not_followed_by)]
+    return AnswerChain(as_spines(nodes, wanted), tuple(spoken), paths)
 
 
-def _build_chain(answers: Sequence[list[int]], safe: int, unsafe: tuple[int, ...], codes: Sequence[str]) -> AnswerChain:
+def as_spines(nodes: Sequence[Sequence[int]], wanted: Sequence[Wanted]) -> tuple[Spine, ...]:
+    """Return one spine a node, with what is read along it; without repeats, in the order of `wanted`."""
+    reads: list[dict[tuple[int, int], None]] = [{} for _ in nodes]
+    for spine, offset, token in wanted:
+        reads[spine][offset, token] = None
+    return tuple(Spine(tuple(node), tuple(read)) for node, read in zip(nodes, reads, strict=True))
+
+
+def build_trie(
+    answers: Sequence[Sequence[int]], *, every_step: bool
+) -> tuple[tuple[tuple[int, ...], ...], tuple[Path, ...]]:
+    """Find the chains that reach every place where a token of an answer is read.
+
+    Parameters
+    ----------
+    answers
+        Token ids of each answer from the verdict position on.
+    every_step
+        Whether all tokens beyond the answers' common beginning are read, or only those where they part.
+
+    Returns
+    -------
+    tuple
+        The chains of tokens, one a spine, and one `Path` an answer.
+    """
     root = min(common_prefix(answers), *(len(answer) - 1 for answer in answers))
     children: dict[tuple[int, ...], set[int]] = {}
     for answer in answers:
         for end in range(root, len(answer)):
             children.setdefault(tuple(answer[:end]), set()).add(answer[end])
-    spine = max(children, key=len)
-    astray = [node for node in children if spine[: len(node)] != node]
-    if astray:
-        raise ProtocolError(
-            f"the codes {', '.join(codes)} branch in more than one place in this tokenizer",
-            hint="Use codes whose numbers share their first digit, such as S1 to S19.",
-        )
-    paths = tuple(_code_path(tuple(answer), root, children) for answer in answers)
-    wanted = [(0, safe), *((i, token) for i, token in enumerate(unsafe))]
-    wanted += [step for path in paths for step in (*path.steps, *path.not_followed_by)]
-    return AnswerChain(spine, safe, unsafe, paths, tuple(dict.fromkeys(wanted)))
+    whole = {tuple(answer) for answer in answers}
+    read = [
+        node
+        for node, following in children.items()
+        if every_step or len(following) > 1 or node in whole or len(node) == root
+    ]
+    ends = [node for node in read if not any(len(o) > len(node) and o[: len(node)] == node for o in read)]
+    paths = tuple(_path(tuple(answer), root, children, read, ends) for answer in answers)
+    return tuple(ends), paths
 
 
-def _code_path(answer: tuple[int, ...], root: int, children: dict[tuple[int, ...], set[int]]) -> CodePath:
-    steps = tuple((end, answer[end]) for end in range(root, len(answer)))
-    after = tuple((len(answer), token) for token in sorted(children.get(answer, ())))
-    return CodePath(steps, after)
+def _path(
+    answer: tuple[int, ...],
+    root: int,
+    children: Mapping[tuple[int, ...], set[int]],
+    read: Sequence[tuple[int, ...]],
+    ends: Sequence[tuple[int, ...]],
+) -> Path:
+    def spine(node: tuple[int, ...]) -> int:
+        return next(i for i, end in enumerate(ends) if end[: len(node)] == node)
+
+    nodes = [answer[:end] for end in range(root, len(answer)) if answer[:end] in read]
+    steps = tuple((spine(node), len(node), answer[len(node)]) for node in nodes)
+    after = tuple((spine(answer), len(answer), token) for token in sorted(children.get(answer, ())))
+    return Path(steps, after)
 
 
-def read_codes(chain: AnswerChain, logs: dict[Wanted, float]) -> tuple[float, ...]:
-    """Return log P(the first code written is c | unsafe), in the policy's order, not normalised.
-
-    Parameters
-    ----------
-    chain
-        The chain that was appended.
-    logs
-        Natural-log probabilities of at least ``chain.wanted``.
-    """
-    return tuple(
-        math.fsum(logs[step] for step in path.steps) + _log_rest([logs[step] for step in path.not_followed_by])
-        for path in chain.codes
-    )
+def read_path(path: Path, logs: Mapping[Wanted, float]) -> float:
+    """Return the log-probability of an answer: the product along its path, and nothing longer after it."""
+    return math.fsum(logs[step] for step in path.steps) + _log_rest([logs[step] for step in path.not_followed_by])
 
 
 def _log_rest(logs: Sequence[float]) -> float:

@@ -1,8 +1,9 @@
-r"""The Llama Guard 3 way of asking: policy block, conversation block, one verdict for the last message.
+r"""The Llama Guard way of asking: policy block, conversation block, one verdict for the last message.
 
-Source of the protocol: the model card of meta-llama/Llama-Guard-3-8B and the tutorial in its discussion 21.
-The model's own chat template is the authority; what is fixed here is only what answers look like
-(``\\n\\nsafe`` or ``\\n\\nunsafe\\nS1``) and which text in the prompt is structure.
+Sources of the protocol: the model cards of the meta-llama guards and the tutorial in discussion 21 of
+meta-llama/Llama-Guard-3-8B. The model's own chat template is the authority; what is fixed here is only what
+answers look like (``safe`` or ``unsafe\\nS1``, after a blank line from Llama Guard 3 on) and which text in the
+prompt is structure.
 
 The embedded guard speaks the same protocol with a short prompt that carries no policy block.
 """
@@ -10,101 +11,210 @@ The embedded guard speaks the same protocol with a short prompt that carries no 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from guard_magic.conversation import Role
 from guard_magic.errors import PolicyError, ProtocolError
-from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
-from guard_magic.protocols.contents import takes_parts, typed
-from guard_magic.protocols.plan import PromptPlan, Structure
+from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, Category, Policy
+from guard_magic.protocols.chain import AnswerChain, discover_chain, read_path
+from guard_magic.protocols.inquiry import Evidence, GuardProtocol, Inquiry, Logs, Question, discover_alike
+from guard_magic.protocols.plan import PromptPlan
+from guard_magic.protocols.rendering import ChatTemplate
+from guard_magic.protocols.structure import structure_of
+from guard_magic.verdict import Reading
 
-__all__ = ["ACCEPTED_ROLES", "NAME", "STRUCTURE", "carried_policy", "plan_prompts", "recognises"]
-
-NAME = "llama-guard-3"
-ACCEPTED_ROLES: frozenset[Role] = frozenset({"user", "assistant"})
+__all__ = ["PROTOCOLS", "STRUCTURE", "LlamaGuard", "LlamaGuardInquiry", "carried_policy", "plan_prompts"]
 
 _BLOCK = re.compile(r"(<BEGIN UNSAFE CONTENT CATEGORIES>\n)(.*?)(\n?<END UNSAFE CONTENT CATEGORIES>)", re.S)
-_HAZARD = re.compile(r"(S\d+): (.+)\.")
-_BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"  # where str.splitlines begins a new line
-_STRUCTURAL = re.compile(
-    r"<(?P<marker>\s*(?:BEGIN|END)\s+(?:UNSAFE\s+CONTENT\s+CATEGORIES|CONVERSATION)\s*)>"
-    rf"|(?<=[{_BREAKS}])(?P<label>[^\S{_BREAKS}]*(?:User|Agent)[^\S{_BREAKS}]*:)",
-    re.I,
+_HAZARD = re.compile(r"([OS]\d+): (.+?)\.?[ \t]*")
+_CODE = re.compile(r"[A-Za-z]{1,4}\d{1,3}")
+
+STRUCTURE = structure_of(
+    markers=(
+        "BEGIN UNSAFE CONTENT CATEGORIES",
+        "END UNSAFE CONTENT CATEGORIES",
+        "BEGIN CONVERSATION",
+        "END CONVERSATION",
+    ),
+    labels=("User:", "Agent:"),
 )
 
 
-def _neutral(match: re.Match[str]) -> str:
-    marker = match["marker"]
-    return f"({marker})" if marker is not None else f"> {match['label'].lstrip()}"
+class LlamaGuardInquiry(Inquiry):
+    """One question with one verdict; hazard codes follow ``unsafe`` on a line of their own."""
+
+    def __init__(self, plan: PromptPlan, policy: Policy) -> None:
+        self.policy = policy
+        self.chain: AnswerChain = discover_alike(
+            plan, lambda tokenize: discover_chain(tokenize, policy.codes, lead=plan.lead)
+        )
+        self.questions = tuple(Question(plan, spine) for spine in self.chain.spines)
+
+    def read(self, logs: Logs, n_tokens: int, role: Role) -> Reading:
+        """Read verdict and codes from one pass (one more for each further place where codes branch)."""
+        known = {(i, *step): log for i, read in enumerate(logs) for step, log in read.items()}
+        safe, unsafe = (read_path(word, known) for word in self.chain.words)
+        return Reading(unsafe, safe, tuple(read_path(path, known) for path in self.chain.codes), n_tokens)
+
+    def written(self, reading: Reading) -> tuple[int, str | None]:
+        """``"safe"`` where that is the more probable verdict: greedy decoding begins with it."""
+        return 0, "safe" if reading.log_odds < 0 else None
 
 
-STRUCTURE = Structure(_STRUCTURAL, _neutral)
-"""Block markers become round brackets; a turn label at a line start (a forged turn) is quoted with ``>``."""
+@dataclass(frozen=True)
+class LlamaGuard(GuardProtocol):
+    """One generation of Llama Guards.
+
+    Attributes
+    ----------
+    name, title, leads
+        As `GuardProtocol` says.
+    mark
+        Text of the chat template that no other generation's has.
+    """
+
+    name: str
+    title: str
+    mark: re.Pattern[str]
+    leads: tuple[str, ...] = ("\n\n",)
+
+    def recognises(self, evidence: Evidence) -> bool:
+        """Say whether the chat template asks in this way."""
+        asks = ("unsafe content", "<BEGIN CONVERSATION>", "<END CONVERSATION>")
+        return all(text in evidence.template for text in asks) and bool(self.mark.search(evidence.template))
+
+    def inquire(
+        self, tokenizer: Any, policy: Policy | None = None, *, lead: str | None = None, like: Inquiry | None = None
+    ) -> LlamaGuardInquiry:
+        """Plan how this tokenizer is asked; the policy block is rewritten in the guard's own form.
+
+        Templates of Llama-Guard-3-1B and Llama Guard 4 take ``categories=``, that of Llama-Guard-3-8B ignores it
+        silently: the block is rewritten here, for all of them alike.
+        """
+        renderer = ChatTemplate(tokenizer)
+        block = _policy_block(renderer)
+        own = carried_policy(tokenizer, self.name)
+        edit: Callable[[str], str] = str
+        if policy is not None and policy != own:
+            if own is None or block is None:
+                raise PolicyError(
+                    f"this guard's prompt carries no policy, so policy {policy.name!r} cannot be asked",
+                    hint="Leave out policy and exclude, or load a guard such as meta-llama/Llama-Guard-3-8B.",
+                )
+            _check_codes(policy)
+            edit = partial(_replace_block, text=_write_block(policy, like=block))
+        plan = PromptPlan(
+            tokenizer,
+            renderer,
+            STRUCTURE,
+            edit=edit,
+            lead=self.leads[0] if lead is None else lead,
+            like=like.first if like else None,
+        )
+        return LlamaGuardInquiry(plan, policy or own or LLAMA_GUARD_3)
 
 
-def recognises(template: str) -> bool:
-    """Say whether a chat template asks in this way."""
-    return all(mark in template for mark in ("unsafe content", "<BEGIN CONVERSATION>", "<END CONVERSATION>"))
+PROTOCOLS = (
+    LlamaGuard(
+        "llama-guard-1",
+        "Llama Guard 1",
+        re.compile(r"\bO1: .*\[/INST\]", re.S),
+        leads=(" ", "", "\n\n", "\n"),
+    ),
+    LlamaGuard(
+        "llama-guard-2",
+        "Llama Guard 2",
+        re.compile(r"\bS1: .*\[/INST\]", re.S),
+        leads=("", " ", "\n\n", "\n"),
+    ),
+    LlamaGuard("llama-guard-4", "Llama Guard 4", re.compile(r"<\|header_start\|>")),
+    LlamaGuard("llama-guard-3", "Llama Guard 3", re.compile(r"\A(?!.*Safety: Controversial)", re.S)),
+)
+"""Llama Guard 1 and 2 end their prompt with ``[/INST]`` and answer at once; the later ones write a blank line first."""
 
 
-def carried_policy(tokenizer: Any) -> Policy | None:
+def plan_prompts(tokenizer: Any, policy: Policy | None = None, *, like: Inquiry | None = None) -> LlamaGuardInquiry:
+    """Plan how a Llama Guard 3 tokenizer asks about `policy`; see `LlamaGuard.inquire`."""
+    return PROTOCOLS[-1].inquire(tokenizer, policy, like=like)
+
+
+def carried_policy(tokenizer: Any, prefer: str = "llama-guard-3") -> Policy | None:
     """Return the policy that the guard's own prompt carries, or None where it carries none.
+
+    Where it equals several built-in ones, it is the one called `prefer`.
 
     Raises
     ------
     ProtocolError
         Where there is a policy block that cannot be read.
     """
-    messages = typed([{"role": "user", "content": "x"}], takes_parts(tokenizer))
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False))
-    block = _BLOCK.search(text)
+    block = _policy_block(ChatTemplate(tokenizer))
     if block is None:
         return None
-    lines = block[2].split("\n")
-    hazards = [_HAZARD.fullmatch(line.strip()) for line in lines]
-    if not all(hazards):
-        raise ProtocolError(
-            "the guard's policy block cannot be read", hint="Expected lines such as 'S1: Violent Crimes.'"
-        )
-    found = tuple(Category(h[1], h[2]) for h in hazards if h is not None)
-    return LLAMA_GUARD_3 if found == LLAMA_GUARD_3.categories else Policy("the guard's own", found)
+    found: list[list[str]] = []
+    for line in block.split("\n"):
+        hazard = _HAZARD.fullmatch(line.strip())
+        if hazard:
+            found.append([hazard[1], hazard[2], ""])
+        elif found:
+            found[-1][2] += f"\n{line}"
+        else:
+            raise ProtocolError(
+                "the guard's policy block cannot be read", hint="Expected lines such as 'S1: Violent Crimes.'"
+            )
+    own = tuple(Category(code, name, description.strip("\n")) for code, name, description in found)
+    known = sorted(BUILT_IN.values(), key=lambda policy: policy.name != prefer)
+    for policy in known:
+        if policy.categories == own:
+            return policy
+        if [(c.code, c.name) for c in policy] == [(c.code, c.name) for c in own]:
+            return Policy(policy.name, own)
+    return Policy("the guard's own", own)
 
 
-def plan_prompts(tokenizer: Any, policy: Policy | None = None, *, like: PromptPlan | None = None) -> PromptPlan:
-    """Plan how this tokenizer asks about `policy`.
+def _policy_block(renderer: ChatTemplate) -> str | None:
+    block = _BLOCK.search(renderer.render([{"role": "user", "content": "x"}]))
+    return block[2] if block else None
 
-    Parameters
-    ----------
-    tokenizer
-        The guard's transformers tokenizer, with its chat template.
-    policy
-        The hazards to ask about; None for those the guard's own prompt carries (or was trained on).
-    like
-        Another plan of the same tokenizer, whose text-only copy is shared.
 
-    Raises
-    ------
-    PolicyError
-        Where another policy is asked for and the prompt carries none.
-    ProtocolError
-        Where the template or tokenizer cannot be used.
+def _write_block(policy: Policy, *, like: str) -> str:
+    """Write hazards in the form of the guard's own block: hazards it has keep their lines as they are.
+
+    A hazard that is new or changed ends as the block's first one does (Llama Guard 1 and 2 have a space there).
     """
-    own = carried_policy(tokenizer)
-    if policy is None or policy == own:
-        return PromptPlan(tokenizer, own or LLAMA_GUARD_3, STRUCTURE, like=like)
-    if own is None:
+    own: dict[str, list[str]] = {}
+    for line in like.split("\n"):
+        if _HAZARD.fullmatch(line.strip()):
+            own[line.strip().rstrip(".")] = [line]
+        elif own:
+            own[next(reversed(own))].append(line)
+    first = like.split("\n")[0]
+    ending = first[len(first.rstrip(" .")) :]
+    lines: list[str] = []
+    for category in policy:
+        known = own.get(f"{category.code}: {category.name}")
+        if known and "\n".join(known[1:]).strip("\n") == category.description:
+            lines += known
+        else:
+            lines.append(f"{category.code}: {category.name}{ending}")
+            lines += category.description.split("\n") if category.description else []
+    return "\n".join(lines)
+
+
+def _check_codes(policy: Policy) -> None:
+    odd = [code for code in policy.codes if not _CODE.fullmatch(code)]
+    if odd:
         raise PolicyError(
-            f"this guard's prompt carries no policy, so policy {policy.name!r} cannot be asked",
-            hint="Leave out policy and exclude, or load a guard such as meta-llama/Llama-Guard-3-8B.",
+            f"policy {policy.name!r} has the code {odd[0]!r}, and a Llama Guard writes letters and a number",
+            hint="Name its hazards S1, S2 … in {code: name}.",
         )
-    edit = partial(_replace_block, policy=policy)
-    return PromptPlan(tokenizer, policy, STRUCTURE, edit=edit, like=like)
 
 
-def _replace_block(text: str, *, policy: Policy) -> str:
-    lines = [f"{c.code}: {c.name}." + (f"\n{c.description}" if c.description else "") for c in policy]
-    replaced, count = _BLOCK.subn(lambda match: match[1] + "\n".join(lines) + match[3], text)
+def _replace_block(prompt: str, *, text: str) -> str:
+    replaced, count = _BLOCK.subn(lambda match: match[1] + text + match[3], prompt)
     if count != 1:
         raise ProtocolError("the guard's policy block does not stand ahead of the conversation", hint="Not supported.")
     return replaced

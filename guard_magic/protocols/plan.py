@@ -1,17 +1,15 @@
-"""A prompt plan: conversation -> token ids up to the verdict position, for one tokenizer and policy.
+"""A prompt plan: conversation -> token ids up to the verdict position, for one tokenizer and way of asking.
 
 The plan is exact and safe at once. *Exact*: for ordinary contents its ids equal plain tokenization of the
 rendered prompt. *Safe*: control tokens come from the template alone, whatever the contents say; each row is
 checked, and a row that fails its check goes the slower native way or is refused. Nothing is guessed.
 
-What is covered: templates rendered from roles and contents, as strings or as typed text parts. What is not:
+What is covered: prompts rendered from roles and contents, as strings or as typed text parts. What is not:
 templates that read images, tools or documents.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
@@ -21,14 +19,14 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from guard_magic.conversation import Conversation, Role
-from guard_magic.errors import ConversationError, ProtocolError
-from guard_magic.policy import Policy
-from guard_magic.protocols.chain import AnswerChain, common_prefix, discover_chain
-from guard_magic.protocols.contents import takes_parts, typed
+from guard_magic.errors import ConversationError
+from guard_magic.protocols.chain import common_prefix
+from guard_magic.protocols.rendering import Renderer
 from guard_magic.protocols.skeleton import Segment, Skeleton, build_skeleton, split_segments
-from guard_magic.protocols.text_only import control_tokens, text_only_copy
+from guard_magic.protocols.structure import Structure
+from guard_magic.protocols.text_only import control_tokens, inner_copy, text_only_copy
 
-__all__ = ["PROBES", "Prompt", "PromptPlan", "Structure"]
+__all__ = ["PROBES", "Prompt", "PromptPlan"]
 
 PROBES = (
     "Hello there",
@@ -48,30 +46,6 @@ PROBES = (
 
 _MAX_LAYOUTS = 256
 """Sequences of roles whose layout is kept; a layout costs one render of the template (about 5 ms)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """Structural text of a family's prompt that contents must not be able to forge.
-
-    Attributes
-    ----------
-    pattern
-        What to look for in contents.
-    replace
-        The harmless form of a match.
-    """
-
-    pattern: re.Pattern[str]
-    replace: Callable[[re.Match[str]], str]
-
-    def neutralise(self, text: str) -> tuple[str, int]:
-        """Return `text` without structural text, and how many pieces were rewritten."""
-        text, count = found = self.pattern.subn(self.replace, text)
-        while found[1]:  # a replacement may complete another piece
-            text, _ = found = self.pattern.subn(self.replace, text)
-            count += found[1]
-        return text, count
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,84 +69,85 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What is fixed for one sequence of roles."""
+    """What is fixed for one sequence of roles; `inside`: whether text of the prompt stands ahead of `segments`."""
 
     own: Skeleton
     asked: Skeleton
     segments: tuple[Segment, ...]
     head: tuple[int, ...]
     control: tuple[int, ...]
+    inside: bool
 
 
 @dataclass
 class PromptPlan:
-    """How one tokenizer asks about one policy.
+    """How one tokenizer asks one question.
 
     Parameters
     ----------
     tokenizer
-        A transformers fast tokenizer with a chat template; never changed.
-    policy
-        The hazards asked about; their codes are read.
-    edit
-        Rewrites the template's own text (its policy block) before it is tokenized; by default nothing.
+        A transformers fast tokenizer; never changed.
+    renderer
+        Messages -> the text of the prompt, by the tokenizer's chat template or as the family's authors wrote it.
     structure
         Structural text to neutralise in contents.
+    edit
+        Rewrites the template's own text ahead of the conversation (its policy block) before it is tokenized; by
+        default nothing.
     lead
-        The whitespace that the guard writes before its verdict.
+        What the guard writes before its verdict.
+    word
+        A verdict word, one token after `lead`.
     like
         Another plan of the same tokenizer, whose text-only copy is shared: making one takes seconds for a
         large vocabulary.
     """
 
     tokenizer: Any
-    policy: Policy
+    renderer: Renderer
     structure: Structure
     edit: Callable[[str], str] = str
     lead: str = "\n\n"
+    word: str = "safe"
     like: InitVar[PromptPlan | None] = None
     text_tokenizer: Tokenizer = field(init=False, repr=False)
+    inner_tokenizer: Tokenizer = field(init=False, repr=False)
     _layouts: OrderedDict[tuple[Role, ...], _Layout] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self, like: PromptPlan | None) -> None:
         self.text_tokenizer = like.text_tokenizer if like else text_only_copy(self.tokenizer, self.control)
+        self.inner_tokenizer = like.inner_tokenizer if like else inner_copy(self.text_tokenizer)
 
     @cached_property
     def control(self) -> dict[str, int]:
         """Text -> id of the tokens that only the template may write."""
-        return control_tokens(self.tokenizer, str(self.tokenizer.chat_template))
+        return control_tokens(self.tokenizer, self.renderer.source)
 
     @cached_property
     def control_ids(self) -> frozenset[int]:
         """The ids of `control`."""
         return frozenset(self.control.values())
 
-    @cached_property
-    def takes_parts(self) -> bool:
-        """Whether the template wants typed parts instead of strings."""
-        return takes_parts(self.tokenizer)
+    def answers(self, roles: tuple[Role, ...], contents: Sequence[str]) -> Callable[[str], tuple[int, ...]]:
+        """Return what tokenizes an answer together with the prompt ahead of it, the ordinary way."""
+        prompt = self._layout(roles).asked.fill(contents)
 
-    @cached_property
-    def chain(self) -> AnswerChain:
-        """The forced chain after the verdict position, discovered on real prompts and equal for all of them."""
-        chains = [self._discover(("user",), [probe]) for probe in PROBES[:3]]
-        chains.append(self._discover(("user", "assistant"), list(PROBES[:2])))
-        if any(chain != chains[0] for chain in chains):
-            raise ProtocolError("the verdict tokens depend on what the conversation says", hint="Not supported.")
-        return chains[0]
+        def tokenize(answer: str) -> tuple[int, ...]:
+            return tuple(self.tokenizer(prompt + answer, add_special_tokens=not self._writes_bos)["input_ids"])
+
+        return tokenize
 
     @cached_property
     def strips(self) -> bool:
         """Whether the template strips whitespace around contents."""
-        padded = self._render([{"role": "user", "content": "  zqstripped \n"}])
+        padded = self.renderer.render([{"role": "user", "content": "  zqstripped \n"}])
         return padded == self._layout(("user",)).own.fill(["zqstripped"])
 
     @cached_property
     def is_exact(self) -> bool:
         """Whether tokenizing stretch by stretch equals plain tokenization on neutral contents.
 
-        Where it does not (tokenizers that mark only the first word, or whose control tokens swallow spaces),
-        every row goes the native way.
+        Where it does not (tokenizers whose control tokens swallow spaces), every row goes the native way.
         """
         pairs = [(probe, PROBES[-1 - i]) for i, probe in enumerate(PROBES)]
         singles = all(self._stretches(self._layout(("user",)), [p]) == self._plain(("user",), [p]) for p in PROBES)
@@ -190,7 +165,7 @@ class PromptPlan:
     def show(self, conversation: Conversation) -> str:
         """Return what the template itself renders, unchanged: what a caller without this package would get."""
         contents = [message.content for message in conversation.messages]
-        return self._render(_messages(conversation.roles, contents))
+        return self.renderer.render(_messages(conversation.roles, contents))
 
     def prompt(self, conversation: Conversation) -> Prompt:
         """Return the token ids of a conversation up to the verdict position.
@@ -203,7 +178,7 @@ class PromptPlan:
         layout = self._layout(conversation.roles)
         contents, count = self._contents(conversation)
         try:
-            rendered = self._render(_messages(conversation.roles, contents))
+            rendered = self.renderer.render(_messages(conversation.roles, contents))
         except Exception as error:  # whatever a template raises
             raise ConversationError(f"the guard's template refuses this conversation: {error}") from error
         if self.is_exact and layout.own.fill(contents) == rendered:
@@ -234,35 +209,37 @@ class PromptPlan:
         return found
 
     def _build_layout(self, roles: tuple[Role, ...]) -> _Layout:
-        own = build_skeleton(self._render, roles)
+        own = build_skeleton(self.renderer.render, roles)
         asked = Skeleton(roles, (self.edit(own.pieces[0]), *own.pieces[1:]))
-        tail = f"{asked.pieces[-1]}{self.lead}safe"
+        tail = f"{asked.pieces[-1]}{self.lead}{self.word}"
         segments = split_segments((*asked.pieces[:-1], tail), self.control)
-        whole = _Layout(own, asked, segments, (), ())
+        whole = _Layout(own, asked, segments, (), (), inside=False)
         control = tuple(i for i in self._stretches(whole, ["x"] * len(roles)) if i in self.control_ids)
-        head, rest = self._split_head(segments)
-        return _Layout(own, asked, rest, head, control)
+        head, rest, inside = self._split_head(segments)
+        return _Layout(own, asked, rest, head, control, inside)
 
-    def _split_head(self, segments: tuple[Segment, ...]) -> tuple[tuple[int, ...], tuple[Segment, ...]]:
-        """Split off the leading tokens that no content can change.
+    def _split_head(self, segments: tuple[Segment, ...]) -> tuple[tuple[int, ...], tuple[Segment, ...], bool]:
+        """Split off the leading tokens that no content can change; say whether they hold text of the prompt.
 
         The cut lies inside the template's own text, one token before the first that differs between probes,
         and is used only where both sides tokenized apart give what they give together.
         """
         at = next(i for i, segment in enumerate(segments) if segment.has_slots)
         opening = segments[at].parts[0]
-        fixed = self._bos + self._ids(segments[:at], [])
+        fixed = self._bos + self._ids(segments[:at], [], inside=False)
         if not isinstance(opening, str):
-            return fixed, segments[at:]
-        encodings = [self.text_tokenizer.encode(opening + probe, add_special_tokens=False) for probe in PROBES]
+            return fixed, segments[at:], at > 0
+        tokenizer = self.inner_tokenizer if at else self.text_tokenizer
+        encodings = [tokenizer.encode(opening + probe, add_special_tokens=False) for probe in PROBES]
         shared = common_prefix([encoding.ids for encoding in encodings]) - 1
         cut = encodings[0].offsets[shared][0] if shared > 0 else 0
         left, right = opening[:cut], opening[cut:]
-        head = self._encode(left)
-        if not all((*head, *self._encode(right + p)) == self._encode(opening + p) for p in PROBES):
-            return fixed, segments[at:]
+        head = self._encode(left, at > 0)
+        whole = [tuple(encoding.ids) for encoding in encodings]
+        if not left or any((*head, *self._encode(right + p, True)) != w for p, w in zip(PROBES, whole, strict=True)):
+            return fixed, segments[at:], at > 0
         rest = Segment(None, (right, *segments[at].parts[1:]))
-        return fixed + head, (rest, *segments[at + 1 :])
+        return fixed + head, (rest, *segments[at + 1 :]), True
 
     @cached_property
     def _bos(self) -> tuple[int, ...]:
@@ -276,61 +253,49 @@ class PromptPlan:
     @cached_property
     def _writes_bos(self) -> bool:
         bos = self.tokenizer.bos_token
-        return bos is None or bos in self._render([{"role": "user", "content": "x"}])
+        return bos is None or bos in self.renderer.render([{"role": "user", "content": "x"}])
 
     def _stretches(self, layout: _Layout, contents: Sequence[str]) -> tuple[int, ...]:
-        """Tokenize stretch by stretch, up to the verdict position (the last token written is ``safe``)."""
-        return (*(layout.head or self._bos), *self._ids(layout.segments, contents))[:-1]
+        """Tokenize stretch by stretch, up to the verdict position (the last token written is `word`)."""
+        return (*(layout.head or self._bos), *self._ids(layout.segments, contents, inside=layout.inside))[:-1]
 
-    def _ids(self, segments: Sequence[Segment], contents: Sequence[str]) -> tuple[int, ...]:
+    def _ids(self, segments: Sequence[Segment], contents: Sequence[str], *, inside: bool) -> tuple[int, ...]:
         ids: list[int] = []
         for segment in segments:
             if segment.token_id is None:
-                ids += self._encode(segment.text(contents))
+                ids += self._encode(segment.text(contents), inside)
             else:
                 ids.append(segment.token_id)
+            inside = True
         return tuple(ids)
 
-    def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self.text_tokenizer.encode(text, add_special_tokens=False).ids)
+    def _encode(self, text: str, inside: bool) -> tuple[int, ...]:
+        tokenizer = self.inner_tokenizer if inside else self.text_tokenizer
+        return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def _plain(self, roles: tuple[Role, ...], contents: Sequence[str], answer: str = "safe") -> tuple[int, ...]:
+    def _plain(self, roles: tuple[Role, ...], contents: Sequence[str]) -> tuple[int, ...]:
         """Tokenize the whole prompt the ordinary way; for contents without control tokens only."""
-        text = f"{self._layout(roles).asked.fill(contents)}{self.lead}{answer}"
-        ids = tuple(self.tokenizer(text, add_special_tokens=not self._writes_bos)["input_ids"])
-        return ids[:-1] if answer == "safe" else ids
+        return self.answers(roles, contents)(self.lead + self.word)[:-1]
 
     def _native(self, layout: _Layout, contents: Sequence[str], rendered: str) -> tuple[int, ...]:
-        """Tokenize by transformers' own sanitizing render; slower, and only for the template's own policy."""
-        template = self.tokenizer.apply_chat_template
-        if layout.asked != layout.own or "sanitize_control_tokens" not in inspect.signature(template).parameters:
+        """Tokenize by the renderer's own sanitizing way; slower, and only for the template's own policy."""
+        if layout.asked != layout.own:
             raise ConversationError(
-                "the guard's template changes this text, so it cannot be asked about exactly",
-                hint="Shorten or simplify the text; transformers 5.20 or newer can render more of such rows.",
+                "the guard's template changes this text, so it cannot be asked about exactly under another policy",
+                hint="Shorten or simplify the text, or ask about the guard's own policy.",
             )
         if not all(content in rendered for content in contents):
             raise ConversationError(
                 "the guard's template cuts or hides part of this text, so the guard would judge what it has not read",
                 hint="Shorten the text; nothing is scored by a part of it.",
             )
-        messages = typed(_messages(layout.own.roles, contents), self.takes_parts)
-        ids = template(messages, tokenize=True, return_dict=False, sanitize_control_tokens=True)
-        lead = self._plain(layout.own.roles, ["x"] * len(contents))
-        bare = self.tokenizer(layout.own.fill(["x"] * len(contents)), add_special_tokens=not self._writes_bos)
-        n_bare = len(bare["input_ids"])
-        if tuple(bare["input_ids"]) != lead[:n_bare]:
+        ids = self.renderer.sanitised_ids(_messages(layout.own.roles, contents))
+        plain = ["x"] * len(contents)
+        lead = self._plain(layout.own.roles, plain)
+        bare = self.answers(layout.own.roles, plain)("")
+        if bare != lead[: len(bare)]:
             raise ConversationError("the guard's template and tokenizer merge the prompt's end", hint="Not supported.")
-        return (*self._bos, *ids, *lead[n_bare:])
-
-    def _discover(self, roles: tuple[Role, ...], contents: list[str]) -> AnswerChain:
-        def tokenize(answer: str) -> tuple[int, ...]:
-            text = self._layout(roles).asked.fill(contents) + answer
-            return tuple(self.tokenizer(text, add_special_tokens=not self._writes_bos)["input_ids"])
-
-        return discover_chain(tokenize, self.policy.codes, self.lead)
-
-    def _render(self, messages: list[dict[str, str]]) -> str:
-        return str(self.tokenizer.apply_chat_template(typed(messages, self.takes_parts), tokenize=False))
+        return (*self._bos, *ids, *lead[len(bare) :])
 
 
 def _messages(roles: Sequence[Role], contents: Sequence[str]) -> list[dict[str, str]]:

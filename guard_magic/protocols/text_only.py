@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-__all__ = ["control_tokens", "text_only_copy"]
+__all__ = ["control_tokens", "inner_copy", "text_only_copy"]
 
 
 def control_tokens(tokenizer: Any, template: str) -> dict[str, int]:
@@ -47,5 +47,28 @@ def text_only_copy(tokenizer: Any, control: Iterable[str]) -> Tokenizer:
     copy = Tokenizer.from_str(json.dumps(description))
     copy.no_truncation()
     copy.no_padding()
+    copy.encode_special_tokens = True
+    return copy
+
+
+def inner_copy(tokenizer: Tokenizer) -> Tokenizer:
+    """Copy a backend tokenizer for text that does not begin a prompt.
+
+    SentencePiece-like tokenizers with ``prepend_scheme="first"`` mark the first word of the whole text and no other.
+    Other tokenizers are returned as they are.
+    """
+    text = tokenizer.to_str()
+    description = json.loads(text)
+    steps = [description.get("pre_tokenizer") or {}]
+    found = False
+    while steps:
+        step = steps.pop()
+        steps += step.get("pretokenizers", [])
+        if step.get("type") == "Metaspace" and step.get("prepend_scheme") == "first":
+            step["prepend_scheme"] = "never"
+            found = True
+    if not found:
+        return tokenizer
+    copy = Tokenizer.from_str(json.dumps(description))
     copy.encode_special_tokens = True
     return copy

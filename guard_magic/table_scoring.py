@@ -1,0 +1,234 @@
+"""Tables scored end to end: columns read, rows scored, columns put in place.
+
+What is asked is settled by the session; what a column holds is known to `guard_magic.tables`. Here the two meet,
+once for each form of a table: one conversation a row, one message a row, and one row a message as a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict, Unpack
+
+import numpy as np
+import pandas as pd
+
+from guard_magic.conversation import Conversation, Role
+from guard_magic.errors import ScoreError
+from guard_magic.roles import Assess, RoleRules, turns
+from guard_magic.scoring import Request
+from guard_magic.session import Session
+from guard_magic.tables import (
+    ColumnPlan,
+    Row,
+    attach_verdicts,
+    check_free,
+    plan_columns,
+    read_frame,
+    read_long,
+    read_series,
+    read_turns,
+)
+from guard_magic.verdict import Verdicts, checked_extras, column_names
+from guard_magic.windows import Overflow
+
+__all__ = [
+    "ColumnNames",
+    "Errors",
+    "TableOptions",
+    "TurnOptions",
+    "score_frame",
+    "score_frame_turns",
+    "score_series",
+    "score_series_turns",
+]
+
+Errors = Literal["coerce", "raise"]
+
+
+class ColumnNames(TypedDict, total=False):
+    """Which columns to read, as `guard_magic.tables.plan_columns` takes them."""
+
+    text: str | None
+    prompt: str | None
+    response: str | None
+    messages: str | None
+    conversation_id: str | None
+    role: str | None
+    content: str | None
+
+
+class TurnOptions(TypedDict, total=False):
+    """How a table is scored; see `guard_magic.score`."""
+
+    guard: object
+    threshold: float | None
+    policy: object
+    exclude: Iterable[str]
+    extras: Iterable[str]
+    roles: RoleRules
+    overflow: Overflow
+    errors: Errors
+    prefix: str
+    progress: bool
+
+
+class TableOptions(TurnOptions, total=False):
+    """The same, and which message of a conversation is assessed."""
+
+    assess: Assess
+
+
+class _Asked(TypedDict, total=False):
+    """The options that are the session's to settle."""
+
+    guard: object
+    threshold: float | None
+    policy: object
+    exclude: Iterable[str]
+    roles: RoleRules
+    assess: Assess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One call on a table, its options settled."""
+
+    session: Session
+    request: Request
+    extras: list[str]
+    errors: Errors
+    prefix: str
+    progress: bool
+
+    def check_free(self, frame: pd.DataFrame, overwrite: bool) -> None:
+        names = column_names(self.extras, self.request.policy, self.request.guard.answer_names)
+        check_free(frame, names, prefix=self.prefix, overwrite=overwrite)
+
+    def score(self, rows: Sequence[Row], label: str, together: Sequence[Hashable] | None = None) -> Verdicts:
+        return self.session.score_rows(rows, self.request, label=label, progress=self.progress, together=together)
+
+    def attach(self, frame: pd.DataFrame, verdicts: Verdicts, overwrite: bool) -> pd.DataFrame:
+        return attach_verdicts(frame, verdicts, extras=self.extras, prefix=self.prefix, overwrite=overwrite)
+
+    def columns(self, verdicts: Verdicts, index: pd.Index | None = None) -> pd.DataFrame:
+        return verdicts.to_frame(self.extras, prefix=self.prefix, index=index)
+
+    def check(self, verdicts: Verdicts, roles: Sequence[Role | None] | None = None) -> Verdicts:
+        """Raise for rows without a score where that was asked for.
+
+        Messages of roles that the guard never assesses (`roles`, one a row; None where it is not known) are no failure.
+        """
+        if self.errors == "raise":
+            assessed = self.request.guard.family.place.assessed
+            never = {i for i, role in enumerate(roles or ()) if role is not None and role not in assessed}
+            verdicts.raise_errors(never)
+        return verdicts
+
+
+def score_frame(
+    session: Session,
+    frame: pd.DataFrame,
+    names: ColumnNames | None = None,
+    *,
+    overwrite: bool = False,
+    **options: Unpack[TableOptions],
+) -> pd.DataFrame:
+    """Score the conversations of a table; see `guard_magic.score`."""
+    plan = plan_columns(frame.columns, **(names or {}))
+    call = _settle(session, **options)
+    if plan.kind == "long":
+        return _score_long(frame, plan, call)
+    call.check_free(frame, overwrite)
+    return call.attach(frame, call.check(call.score(read_frame(frame, plan), str(plan))), overwrite)
+
+
+def score_series(session: Session, series: pd.Series, **options: Unpack[TableOptions]) -> pd.DataFrame:
+    """Score a Series of strings or message lists; the verdict columns alone come back, with its index."""
+    call = _settle(session, **options)
+    return call.columns(call.check(call.score(read_series(series), _label(series))), series.index)
+
+
+def score_frame_turns(
+    session: Session,
+    frame: pd.DataFrame,
+    names: ColumnNames | None = None,
+    *,
+    overwrite: bool = False,
+    **options: Unpack[TurnOptions],
+) -> pd.DataFrame:
+    """Score every message of a table's conversations; see `guard_magic.score_turns`."""
+    plan = plan_columns(frame.columns, **(names or {}))
+    call = _settle(session, **options)
+    if plan.kind == "long":
+        call.check_free(frame, overwrite)
+        return call.attach(frame, _score_long_turns(frame, plan, call), overwrite)
+    return _score_turns(read_frame(frame, plan), str(plan), call)
+
+
+def score_series_turns(session: Session, series: pd.Series, **options: Unpack[TurnOptions]) -> pd.DataFrame:
+    """Score every message of the conversations of a Series; see `guard_magic.score_turns`."""
+    call = _settle(session, **options)
+    return _score_turns(read_series(series), _label(series), call)
+
+
+def _settle(
+    session: Session,
+    *,
+    extras: Iterable[str] = (),
+    errors: Errors = "coerce",
+    prefix: str = "",
+    progress: bool = True,
+    overflow: Overflow = "error",
+    **asked: Unpack[_Asked],
+) -> _Call:
+    """Check every option before any work is done."""
+    names = checked_extras(extras)
+    if errors not in ("coerce", "raise"):
+        raise ScoreError(f"errors={errors!r} is not known", hint='Use errors="coerce" or errors="raise".')
+    request = session.request(generate="generated_text" in names, overflow=overflow, **asked)
+    if overflow != "error":
+        names = checked_extras(["cut", *names])
+    return _Call(session=session, request=request, extras=names, errors=errors, prefix=prefix, progress=progress)
+
+
+def _score_long(frame: pd.DataFrame, plan: ColumnPlan, call: _Call) -> pd.DataFrame:
+    """Return one row a conversation, under its id."""
+    table = read_long(frame, plan)
+    ids = frame[plan.columns[0]].iloc[[members[0] for members in table.members]]
+    result = call.columns(call.check(call.score(table.rows, str(plan))), pd.Index(ids, name=plan.columns[0]))
+    result.insert(0, "n_messages", np.array([len(members) for members in table.members], dtype=np.int64))
+    return result
+
+
+def _score_turns(rows: Sequence[Row], label: str, call: _Call) -> pd.DataFrame:
+    table = read_turns(rows)
+    columns = call.columns(call.check(call.score(table.rows, label, table.conversations), table.roles))
+    said = {
+        "conversation": pd.array(table.conversations, dtype="Int64"),
+        "turn": pd.array(table.turns, dtype="Int64"),
+        "role": pd.array(table.roles, dtype="string"),
+        "content": pd.array(table.contents, dtype="string"),
+    }
+    return pd.concat([pd.DataFrame(said), columns], axis=1)
+
+
+def _score_long_turns(frame: pd.DataFrame, plan: ColumnPlan, call: _Call) -> Verdicts:
+    """Return a verdict for each table row, in the table's order; all of an unreadable conversation's are errors."""
+    table = read_long(frame, plan)
+    cuts = [
+        turns(row) if isinstance(row, Conversation) else [row] * len(members)
+        for row, members in zip(table.rows, table.members, strict=True)
+    ]
+    marks = [number for number, members in enumerate(table.members) for _ in members]
+    flat = [row for rows in cuts for row in rows]
+    places = [place for members in table.members for place in members]
+    verdicts = call.score(flat, str(plan), marks)
+    ordered = dict(zip(places, zip(verdicts, flat, strict=True), strict=True))
+    lines = [ordered[place] for place in range(len(frame))]
+    found = Verdicts([verdict for verdict, _ in lines], verdicts.policy, verdicts.answer_names)
+    return call.check(found, [row.assessed.role if isinstance(row, Conversation) else None for _, row in lines])
+
+
+def _label(series: pd.Series) -> str:
+    return "series" if series.name is None else str(series.name)
