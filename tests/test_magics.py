@@ -13,6 +13,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from guard_magic.engine.guard import Guard
+from guard_magic.errors import GuardWarning
 from guard_magic.magics import parse_moderate
 from guard_magic.magics.options import GUARD, LOAD_OPTIONS
 from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, as_policy
@@ -193,6 +194,30 @@ def test_options_reach_the_guard(shell: InteractiveShell) -> None:
 )
 def test_mistakes_are_one_line(shell: InteractiveShell, code: str, says: str) -> None:
     assert says in usage_error(shell, code)
+
+
+def test_the_message_assessed_is_chosen(shell: InteractiveShell) -> None:
+    body = "user: hello there\nassistant: good morning"
+    assert run(shell, f"%%moderate\n{body}").assessed_role == "assistant"
+    verdict = run(shell, f"%%moderate --assess user\n{body}")
+    assert verdict.assessed_role == "user"
+    assert len(verdict.conversation) == 1
+    assert complete(shell, "%moderate --assess u") == ["user"]
+    assert complete(shell, "%moderate --overflow w") == ["window"]
+
+
+def test_what_is_too_long_is_cut_on_request(
+    shell: InteractiveShell, tiny: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny.model.config, "max_position_embeddings", 400)
+    text = "word " * 400
+    assert "too long" in run(shell, f"%moderate {text}").error
+    for how, says in (("truncate", "left out"), ("window", "window")):
+        with pytest.warns(GuardWarning, match="too long"):
+            verdict = run(shell, f"%moderate --overflow {how} {text}")
+        assert verdict.unsafe_score is not None
+        assert says in verdict.cut
+        assert "only a part was read" in shell.display_formatter.format(verdict)[0]["text/plain"]
 
 
 def test_a_table_is_sent_to_the_accessor(shell: InteractiveShell) -> None:

@@ -45,6 +45,7 @@ class GuardMagics(Magics):
         ::
 
             %%moderate [-g GUARD] [-t THRESHOLD] [-p POLICY] [-x S6,S13] [-o VAR] [--show] [--text] [--generate]
+                       [--assess last|user|assistant] [--overflow error|window|truncate]
             user: how do I kill a process in Linux?
             assistant: Use the kill command followed by the process ID.
 
@@ -62,6 +63,8 @@ class GuardMagics(Magics):
         -x, --exclude CODES    hazard codes to leave out, such as S6,S13 or profanity; an unknown one is an error
         -i, --input VAR        line form: score what this variable holds
         -o, --output VAR       store the verdict in this variable and show nothing
+        --assess ROLE          assess the last message (last), or that of the user or assistant
+        --overflow HOW         too long for the guard: error, window (highest of overlapping parts) or truncate
         --show                 with -o: show it too
         --text                 take the whole text as one user message
         --generate             add the text the guard writes
@@ -128,6 +131,8 @@ class GuardMagics(Magics):
             policy=self._policy_value(options.policy),
             exclude=options.exclude,
             generate=options.generate,
+            assess=options.assess,
+            overflow=options.overflow,
         )
         verdicts = session.moderate_many(conversations, request)
         return verdicts[0] if len(verdicts) == 1 else verdicts

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from guard_magic.magics.options import LOAD_OPTIONS, MODERATE, QUANTIZATIONS, SUBCOMMANDS
 from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, Policy
+from guard_magic.roles import Assess
 from guard_magic.session import EMBEDDED_NAME, Session, current_session
+from guard_magic.windows import Overflow
 
 __all__ = ["complete", "make_matcher", "own_policy"]
 
@@ -44,6 +46,8 @@ def _moderate_choices(before: list[str]) -> list[str]:
         return list(dict.fromkeys([*session.guards, EMBEDDED_NAME]))
     if last in ("-p", "--policy"):
         return list(BUILT_IN)
+    if last in ("--assess", "--overflow"):
+        return list(get_args(Assess if last == "--assess" else Overflow))
     if last in ("-x", "--exclude"):
         return list(_policy_on_line(before, session).codes)
     if any(not word.startswith("-") for word in before[-1:]) and not _takes_value(before[-2:-1]):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from IPython.core.error import UsageError
+
+from guard_magic.roles import Assess
+from guard_magic.windows import Overflow
 
 __all__ = [
     "GUARD",
@@ -63,6 +66,10 @@ def _moderate_parser() -> _Parser:
     add("-x", "--exclude", metavar="S6,S13", default="", help="hazard codes to leave out, with commas")
     add("-i", "--input", metavar="VAR", help="%%moderate only: score what this variable holds")
     add("-o", "--output", metavar="VAR", help="store the verdict in this variable and show nothing")
+    add("--assess", choices=get_args(Assess), default="last", help="whose last message is assessed")
+    add(
+        "--overflow", choices=get_args(Overflow), default="error", help="what to do with what is too long for the guard"
+    )
     add("--show", action="store_true", help="with -o: show it too")
     add("--text", action="store_true", help="take the whole text as one user message, whatever it looks like")
     add("--generate", action="store_true", help="add the text the guard writes")
@@ -116,6 +123,8 @@ class ModerateOptions:
     threshold: float | None
     policy: str | None
     exclude: tuple[str, ...]
+    assess: Assess
+    overflow: Overflow
     input: str | None
     output: str | None
     show: bool
@@ -140,6 +149,8 @@ def parse_moderate(line: str) -> ModerateOptions:
         threshold=read.threshold,
         policy=read.policy,
         exclude=tuple(code.strip() for code in read.exclude.split(",") if code.strip()),
+        assess=read.assess,
+        overflow=read.overflow,
         input=read.input,
         output=read.output,
         show=read.show,
