@@ -190,14 +190,14 @@ def tokens_seen(guard: Guard) -> Iterator[list[int]]:
         hook.remove()
 
 
-def long_chat() -> Chat:
-    """20 turns: questions of about 20 tokens, answers of about 100."""
+def long_chat(n_sentences: int = 5) -> Chat:
+    """20 turns: questions of about 20 tokens, answers of about 21 a sentence."""
     ask = "Can you tell me a little more about step {} of the recipe for bread, and why it matters so much?"
     answer = "Step {} is this: mix the flour with the water and the salt, knead it well, and let it rest. "
-    return chat(*(ask.format(i) if i % 2 == 0 else answer.format(i) * 5 for i in range(20)))
+    return chat(*(ask.format(i) if i % 2 == 0 else answer.format(i) * n_sentences for i in range(20)))
 
 
-@pytest.mark.parametrize(("name", "most"), [("tiny", 2.75), ("embedded", 2.5)])
+@pytest.mark.parametrize(("name", "most"), [("tiny", 2.55), ("embedded", 2.2)])
 def test_twenty_turns_cost_little_more_than_two_passes(name: str, most: float, request: pytest.FixtureRequest) -> None:
     """The prompt names the role assessed ahead of the conversation, so two passes are the least.
 
@@ -214,6 +214,15 @@ def test_twenty_turns_cost_little_more_than_two_passes(name: str, most: float, r
     assert 2.0 <= sum(all_turns) / sum(once) < most
     one_by_one = sum(len(guard.tokens(one[:end])) for end in range(1, 21))
     assert sum(all_turns) < one_by_one / 3
+
+
+def test_twenty_turns_of_longer_answers_cost_less_than_two_and_a_half(tiny: Guard) -> None:
+    one = long_chat(7)
+    with tokens_seen(tiny) as once, quiet():
+        score_frame(session_of(tiny), pd.DataFrame({"messages": [one]}), progress=False)
+    with tokens_seen(tiny) as all_turns:
+        turns_of(session_of(tiny), [one])
+    assert sum(all_turns) < 2.5 * sum(once)
 
 
 def test_turns_are_cached_like_other_rows(session: Session, tiny: Guard) -> None:

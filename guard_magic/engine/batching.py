@@ -14,6 +14,7 @@ __all__ = ["group_positions", "halve", "nested_prefixes", "plan_batches"]
 
 _TIGHT = 0.9
 _FILLED = 0.25
+_LOOSE = 0.5
 _WORTH = 1 / 3
 
 Key = TypeVar("Key", bound=Hashable)
@@ -31,8 +32,8 @@ def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Pack rows into batches of at most `budget` padded tokens, longest rows first.
 
     Longest first, so that the batch most likely to run out of memory is the first to try. A batch that is a
-    quarter full takes no row that would be padded by more than a tenth: smaller batches cost less than padding
-    (measured in benchmarks/LOG.md).
+    quarter full takes no row that would be padded by more than a tenth, and no batch a row that would be padded to
+    more than twice its length: smaller batches cost less than padding (measured in benchmarks/LOG.md).
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
 
 def _takes(n_rows: int, width: int, length: int, budget: int) -> bool:
     fits = (n_rows + 1) * width <= budget
-    return fits and (length >= _TIGHT * width or n_rows * width < _FILLED * budget)
+    return fits and length >= (_LOOSE if n_rows * width < _FILLED * budget else _TIGHT) * width
 
 
 def halve(batch: Sequence[int]) -> tuple[list[int], list[int]]:
