@@ -46,12 +46,13 @@ $(DATA)/train.jsonl.gz: | $(STAMP)
 setup: $(STAMP)
 
 # torch first and pinned: a CPU build where there is one, and nothing later replaces it.
-# llama-models holds the Llama 3 tokenizer for tests; its own dependencies are not needed.
+# llama-models, mistral-common and dashscope hold the vocabularies of Llama 3 and 4, Mistral and Qwen for tests: they are
+# never imported, and their own dependencies are not needed.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(PIP) "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	$(PIP) --no-deps llama-models
+	$(PIP) --no-deps llama-models mistral-common dashscope
 	$(PIP) --group dev -e .
 	touch $(STAMP)
 

@@ -7,7 +7,8 @@ GuardError
 ├── ProtocolError       (ValueError)    a model that cannot be asked the way its family is asked
 ├── LoadError           (OSError)       a model that cannot be loaded
 ├── UnknownGuardError   (LookupError)   a guard that is not resident in this session
-└── ScoreError          (RuntimeError)  a row that was asked and could not be scored
+├── ScoreError          (RuntimeError)  a row that was asked and could not be scored
+└── LabelError          (OSError)       labels that cannot be read, kept or exported
 
 Each carries ``message`` (what is wrong and the value seen) and ``hint`` (what to do).
 """
@@ -20,6 +21,7 @@ __all__ = [
     "EmbeddedGuardWarning",
     "GuardError",
     "GuardWarning",
+    "LabelError",
     "LoadError",
     "PolicyError",
     "ProtocolError",
@@ -84,6 +86,10 @@ class UnknownGuardError(GuardError, LookupError):
 
 class ScoreError(GuardError, RuntimeError):
     """A row that was asked and could not be scored."""
+
+
+class LabelError(GuardError, OSError):
+    """Labels that cannot be read, kept or exported; nothing of what was asked was written."""
 
 
 class GuardWarning(UserWarning):

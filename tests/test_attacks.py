@@ -201,6 +201,6 @@ def test_text_tokenizer_never_writes_control_tokens(tiny: Guard) -> None:
     plan = tiny.plan(None).first
     for attack in ATTACKS.values():
         text = attack.replace("\ud83d", "")
-        ids = plan.text_tokenizer.encode(text, add_special_tokens=False).ids
+        ids = plan.tokenizers.start.encode(text, add_special_tokens=False).ids
         assert not plan.control_ids & set(ids)
-        assert plan.text_tokenizer.decode(ids, skip_special_tokens=False) == text
+        assert plan.tokenizers.start.decode(ids, skip_special_tokens=False) == text

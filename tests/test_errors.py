@@ -17,6 +17,7 @@ BUILTIN = {
     "LoadError": OSError,
     "UnknownGuardError": LookupError,
     "ScoreError": RuntimeError,
+    "LabelError": OSError,
 }
 CLASSES = [getattr(errors, name) for name in BUILTIN]
 

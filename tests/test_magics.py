@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import shapes
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -356,15 +357,14 @@ def test_a_bad_policy_changes_nothing(shell: InteractiveShell, session: Session,
     assert session.policy is BUILT_IN["llama-guard-3-1b"]
 
 
-def test_quantization_reaches_the_session(
-    shell: InteractiveShell, session: Session, monkeypatch: pytest.MonkeyPatch
+def test_quantization_reaches_the_loader(
+    shell: InteractiveShell, session: Session, tiny: Guard, tmp_path: Path
 ) -> None:
-    loaded: list[tuple[str, Any]] = []
-    monkeypatch.setattr(session, "load", lambda source, **options: loaded.append((source, options["quantization"])))
-    run(shell, "%guard load some/guard --quantization int8")
-    run(shell, "%guard load --quantization=int4 some/guard")
-    run(shell, "%guard load some/guard")
-    assert loaded == [("some/guard", "int8"), ("some/guard", "int4"), ("some/guard", None)]
+    """The folder is loaded for real, with quantized weights; random weights answer with no verdict to speak of."""
+    folder = shapes.save_guard(tmp_path / "small", tiny.model, tiny.tokenizer)
+    run(shell, f"%guard load {folder} --name small --quantization int8 --min-verdict-mass 0")
+    assert session.guards["small"].revision.endswith("-int8")
+    assert session.guards["small"].nbytes < tiny.nbytes
 
 
 def complete(shell: InteractiveShell, line: str) -> list[str]:

@@ -21,6 +21,7 @@ from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.protocols.llama_guard import STRUCTURE
 from guard_magic.protocols.plan import PromptPlan
 from guard_magic.protocols.structure import Structure
+from guard_magic.protocols.text_only import TextTokenizers
 from guard_magic.verdict import Reading, judge
 
 SOME = [*CHATS[:4], *CHATS[8:11], *CHATS[19:21]]
@@ -169,8 +170,8 @@ def plan(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> PromptPlan:
 def test_plain_tokenizer_is_caught_row_by_row(plan: PromptPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     attack = [("user", ATTACKS["answer"])]
     assert attack_check(plan, attack)
-    for name in ("text_tokenizer", "inner_tokenizer"):
-        monkeypatch.setitem(plan.__dict__, name, plain_tokenizer(plan))
+    plain = plain_tokenizer(plan)
+    monkeypatch.setitem(plan.__dict__, "tokenizers", TextTokenizers(plain, plain, plain))
     assert not attack_check(plan, attack)  # refused: the second line holds
     monkeypatch.setattr(PromptPlan, "_check_control", lambda self, ids, layout: None)
     with pytest.raises(AssertionError):

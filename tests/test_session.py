@@ -379,3 +379,11 @@ def test_without_any_guard_the_embedded_one_says_so(monkeypatch: pytest.MonkeyPa
     assert "%guard policy reset" in refused.value.hint
     again = Session()
     assert again.guard("embedded").label == guard.label, "by name it is loaded without a word"
+
+
+def test_options_that_change_nothing_are_no_other_way_of_loading() -> None:
+    own = Session()
+    first = own.load("embedded")
+    assert own.load("embedded", device=None, revision=None, min_verdict_mass=0.9) is first
+    with pytest.raises(LoadError, match="loaded in another way"):
+        own.load("embedded", min_verdict_mass=0.5)

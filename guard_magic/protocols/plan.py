@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
@@ -24,7 +24,7 @@ from guard_magic.protocols.chain import common_prefix
 from guard_magic.protocols.rendering import Renderer
 from guard_magic.protocols.skeleton import Segment, Skeleton, build_skeleton, split_segments
 from guard_magic.protocols.structure import Structure
-from guard_magic.protocols.text_only import control_tokens, inner_copy, text_only_copy
+from guard_magic.protocols.text_only import TextTokenizers, control_tokens, text_only_copies
 
 __all__ = ["PROBES", "Prompt", "PromptPlan"]
 
@@ -43,6 +43,9 @@ PROBES = (
     "مرحبا",
 )
 """Contents that begin and end in every way a pre-tokenizer treats differently; no control tokens."""
+
+Behind = Literal["start", "inside", "joined"]
+"""What stands ahead of a stretch of text: nothing, a control token, or other text."""
 
 _MAX_LAYOUTS = 256
 """Sequences of roles whose layout is kept; a layout costs one render of the template (about 5 ms)."""
@@ -69,14 +72,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What is fixed for one sequence of roles; `inside`: whether text of the prompt stands ahead of `segments`."""
+    """What is fixed for one sequence of roles; `behind`: what stands ahead of `segments`."""
 
     own: Skeleton
     asked: Skeleton
     segments: tuple[Segment, ...]
     head: tuple[int, ...]
     control: tuple[int, ...]
-    inside: bool
+    behind: Behind
 
 
 @dataclass
@@ -110,13 +113,11 @@ class PromptPlan:
     lead: str = "\n\n"
     word: str = "safe"
     like: InitVar[PromptPlan | None] = None
-    text_tokenizer: Tokenizer = field(init=False, repr=False)
-    inner_tokenizer: Tokenizer = field(init=False, repr=False)
+    tokenizers: TextTokenizers = field(init=False, repr=False)
     _layouts: OrderedDict[tuple[Role, ...], _Layout] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self, like: PromptPlan | None) -> None:
-        self.text_tokenizer = like.text_tokenizer if like else text_only_copy(self.tokenizer, self.control)
-        self.inner_tokenizer = like.inner_tokenizer if like else inner_copy(self.text_tokenizer)
+        self.tokenizers = like.tokenizers if like else text_only_copies(self.tokenizer, self.control)
 
     @cached_property
     def control(self) -> dict[str, int]:
@@ -213,33 +214,34 @@ class PromptPlan:
         asked = Skeleton(roles, (self.edit(own.pieces[0]), *own.pieces[1:]))
         tail = f"{asked.pieces[-1]}{self.lead}{self.word}"
         segments = split_segments((*asked.pieces[:-1], tail), self.control)
-        whole = _Layout(own, asked, segments, (), (), inside=False)
+        whole = _Layout(own, asked, segments, (), (), "start")
         control = tuple(i for i in self._stretches(whole, ["x"] * len(roles)) if i in self.control_ids)
-        head, rest, inside = self._split_head(segments)
-        return _Layout(own, asked, rest, head, control, inside)
+        head, rest, behind = self._split_head(segments)
+        return _Layout(own, asked, rest, head, control, behind)
 
-    def _split_head(self, segments: tuple[Segment, ...]) -> tuple[tuple[int, ...], tuple[Segment, ...], bool]:
-        """Split off the leading tokens that no content can change; say whether they hold text of the prompt.
+    def _split_head(self, segments: tuple[Segment, ...]) -> tuple[tuple[int, ...], tuple[Segment, ...], Behind]:
+        """Split off the leading tokens that no content can change; say what they leave ahead of the rest.
 
         The cut lies inside the template's own text, one token before the first that differs between probes,
         and is used only where both sides tokenized apart give what they give together.
         """
         at = next(i for i, segment in enumerate(segments) if segment.has_slots)
         opening = segments[at].parts[0]
-        fixed = self._bos + self._ids(segments[:at], [], inside=False)
+        fixed = self._bos + self._ids(segments[:at], [], "start")
+        behind: Behind = "inside" if at else "start"
         if not isinstance(opening, str):
-            return fixed, segments[at:], at > 0
-        tokenizer = self.inner_tokenizer if at else self.text_tokenizer
+            return fixed, segments[at:], behind
+        tokenizer: Tokenizer = getattr(self.tokenizers, behind)
         encodings = [tokenizer.encode(opening + probe, add_special_tokens=False) for probe in PROBES]
         shared = common_prefix([encoding.ids for encoding in encodings]) - 1
         cut = encodings[0].offsets[shared][0] if shared > 0 else 0
         left, right = opening[:cut], opening[cut:]
-        head = self._encode(left, at > 0)
-        whole = [tuple(encoding.ids) for encoding in encodings]
-        if not left or any((*head, *self._encode(right + p, True)) != w for p, w in zip(PROBES, whole, strict=True)):
-            return fixed, segments[at:], at > 0
-        rest = Segment(None, (right, *segments[at].parts[1:]))
-        return fixed + head, (rest, *segments[at + 1 :]), True
+        head = self._encode(left, behind)
+        rests = [self._encode(right + probe, "joined") for probe in PROBES]
+        if not left or any((*head, *rest) != tuple(e.ids) for rest, e in zip(rests, encodings, strict=True)):
+            return fixed, segments[at:], behind
+        first = Segment(None, (right, *segments[at].parts[1:]))
+        return fixed + head, (first, *segments[at + 1 :]), "joined"
 
     @cached_property
     def _bos(self) -> tuple[int, ...]:
@@ -257,20 +259,20 @@ class PromptPlan:
 
     def _stretches(self, layout: _Layout, contents: Sequence[str]) -> tuple[int, ...]:
         """Tokenize stretch by stretch, up to the verdict position (the last token written is `word`)."""
-        return (*(layout.head or self._bos), *self._ids(layout.segments, contents, inside=layout.inside))[:-1]
+        return (*(layout.head or self._bos), *self._ids(layout.segments, contents, layout.behind))[:-1]
 
-    def _ids(self, segments: Sequence[Segment], contents: Sequence[str], *, inside: bool) -> tuple[int, ...]:
+    def _ids(self, segments: Sequence[Segment], contents: Sequence[str], behind: Behind) -> tuple[int, ...]:
         ids: list[int] = []
         for segment in segments:
             if segment.token_id is None:
-                ids += self._encode(segment.text(contents), inside)
+                ids += self._encode(segment.text(contents), behind)
             else:
                 ids.append(segment.token_id)
-            inside = True
+            behind = "inside"
         return tuple(ids)
 
-    def _encode(self, text: str, inside: bool) -> tuple[int, ...]:
-        tokenizer = self.inner_tokenizer if inside else self.text_tokenizer
+    def _encode(self, text: str, behind: Behind) -> tuple[int, ...]:
+        tokenizer: Tokenizer = getattr(self.tokenizers, behind)
         return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _plain(self, roles: tuple[Role, ...], contents: Sequence[str]) -> tuple[int, ...]:

@@ -10,12 +10,13 @@ flip state that other threads share).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
 
-__all__ = ["control_tokens", "inner_copy", "text_only_copy"]
+__all__ = ["TextTokenizers", "control_tokens", "text_only_copies"]
 
 
 def control_tokens(tokenizer: Any, template: str) -> dict[str, int]:
@@ -30,7 +31,29 @@ def control_tokens(tokenizer: Any, template: str) -> dict[str, int]:
     }
 
 
-def text_only_copy(tokenizer: Any, control: Iterable[str]) -> Tokenizer:
+@dataclass(frozen=True, slots=True)
+class TextTokenizers:
+    """Copies of a backend tokenizer that never produce a control token; the same object where they would not differ.
+
+    SentencePiece-like tokenizers put a mark ahead of the first word: of the whole text, or of each stretch between
+    control tokens.
+
+    Attributes
+    ----------
+    start
+        For text that begins the prompt.
+    inside
+        For text behind a control token.
+    joined
+        For text that goes on from other text.
+    """
+
+    start: Tokenizer
+    inside: Tokenizer
+    joined: Tokenizer
+
+
+def text_only_copies(tokenizer: Any, control: Iterable[str]) -> TextTokenizers:
     """Copy the backend of a fast tokenizer so that it never produces a token of `control`.
 
     Parameters
@@ -44,6 +67,15 @@ def text_only_copy(tokenizer: Any, control: Iterable[str]) -> Tokenizer:
     description = json.loads(tokenizer.backend_tokenizer.to_str())
     for token in description.get("added_tokens", []):
         token["special"] = bool(token["special"]) or token["content"] in names
+    start = inside = joined = _built(description)
+    if _unmark(description, {"first"}):
+        inside = joined = _built(description)
+    if _unmark(description, {"first", "always"}):
+        joined = _built(description)
+    return TextTokenizers(start, inside, joined)
+
+
+def _built(description: dict[str, Any]) -> Tokenizer:
     copy = Tokenizer.from_str(json.dumps(description))
     copy.no_truncation()
     copy.no_padding()
@@ -51,24 +83,24 @@ def text_only_copy(tokenizer: Any, control: Iterable[str]) -> Tokenizer:
     return copy
 
 
-def inner_copy(tokenizer: Tokenizer) -> Tokenizer:
-    """Copy a backend tokenizer for text that does not begin a prompt.
+def _unmark(description: dict[str, Any], schemes: Container[str]) -> bool:
+    """Take out the mark that is put ahead of text; say whether there was one.
 
-    SentencePiece-like tokenizers with ``prepend_scheme="first"`` mark the first word of the whole text and no other.
-    Other tokenizers are returned as they are.
+    A normalizer that prepends does so at every stretch, as the scheme ``"always"`` does.
     """
-    text = tokenizer.to_str()
-    description = json.loads(text)
-    steps = [description.get("pre_tokenizer") or {}]
     found = False
+    steps = [description.get("pre_tokenizer") or {}]
     while steps:
         step = steps.pop()
         steps += step.get("pretokenizers", [])
-        if step.get("type") == "Metaspace" and step.get("prepend_scheme") == "first":
+        if step.get("type") == "Metaspace" and step.get("prepend_scheme") in schemes:
             step["prepend_scheme"] = "never"
             found = True
-    if not found:
-        return tokenizer
-    copy = Tokenizer.from_str(json.dumps(description))
-    copy.encode_special_tokens = True
-    return copy
+    normalizers = [description.get("normalizer") or {}]
+    while normalizers and "always" in schemes:
+        step = normalizers.pop()
+        normalizers += step.get("normalizers", [])
+        if step.get("type") == "Prepend" and step.get("prepend"):
+            step["prepend"] = ""
+            found = True
+    return found
