@@ -20,12 +20,15 @@ from guard_magic.errors import (
     EmbeddedGuardWarning,
     GuardError,
     GuardWarning,
+    LabelError,
     LoadError,
     PolicyError,
     ProtocolError,
     ScoreError,
     UnknownGuardError,
 )
+from guard_magic.exports import export_labels
+from guard_magic.labels import adjudication, read_labels
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
 from guard_magic.roles import Assess, RoleRules
 from guard_magic.session import current_session
@@ -45,6 +48,7 @@ __all__ = [
     "EmbeddedGuardWarning",
     "GuardError",
     "GuardWarning",
+    "LabelError",
     "LoadError",
     "Message",
     "Policy",
@@ -54,9 +58,12 @@ __all__ = [
     "UnknownGuardError",
     "Verdict",
     "Verdicts",
+    "adjudication",
+    "export_labels",
     "load",
     "load_ipython_extension",
     "moderate",
+    "read_labels",
     "score",
     "score_turns",
     "set_policy",

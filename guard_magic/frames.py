@@ -6,19 +6,30 @@ hide ``df.guard`` from completion.
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from guard_magic.reviewing import Paths, join_labels, review_frame
 from guard_magic.roles import Assess, RoleRules
 from guard_magic.session import current_session
-from guard_magic.table_scoring import Errors, score_frame, score_frame_turns, score_series, score_series_turns
+from guard_magic.table_scoring import (
+    ColumnNames,
+    Errors,
+    score_frame,
+    score_frame_turns,
+    score_series,
+    score_series_turns,
+)
 from guard_magic.windows import Overflow
 
 if TYPE_CHECKING:
     from guard_magic.engine.guard import Guard
+    from guard_magic.labels import LabelFile
+    from guard_magic.widgets import Reviewer
 
 __all__ = ["FrameGuard", "SeriesGuard", "register"]
 
@@ -132,6 +143,145 @@ class FrameGuard:
             overwrite=overwrite,
             progress=progress,
         )
+
+    def review(
+        self,
+        *,
+        labels: str | os.PathLike[str] | LabelFile | None = None,
+        annotator: str | None = None,
+        show_scores: bool = True,
+        order: str = "uncertainty",
+        disagreements: Paths | None = None,
+        text: str | None = None,
+        prompt: str | None = None,
+        response: str | None = None,
+        messages: str | None = None,
+        conversation_id: str | None = None,
+        role: str | None = None,
+        content: str | None = None,
+        guard: Guard | str | None = None,
+        threshold: float | None = None,
+        policy: object = None,
+        exclude: Iterable[str] = (),
+        blur: Collection[str] = ("S3", "S4", "S11", "S12"),
+        keys: Mapping[str, str | Sequence[str]] | None = None,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Reviewer:
+        """Look through the conversations and label them, in the output of the cell.
+
+        The table is scored first where it has no scores (`guard`, `threshold`, `policy` and `exclude` are for that;
+        `threshold` is also where the slider begins). Every decision is on the disk before it is shown as kept: a killed
+        kernel, a closed tab or a cell that is run again lose nothing, and reviewing again goes on where it stopped.
+
+        Parameters
+        ----------
+        labels
+            The label file (SQLite, mode 0600; it holds decisions and notes, no text of the conversations), one a
+            person; by default ``guard_labels_NAME.sqlite`` in the working directory.
+        annotator
+            Who labels; by default the login name, where it says something (``jovyan`` and ``root`` do not).
+        show_scores
+            Whether the model's verdict is shown. A shown score anchors people; the file records which it was.
+        order
+            ``"uncertainty"`` (nearest to the threshold first), ``"score"``, ``"random"``, ``"stratified"`` (by score
+            bin: for unbiased metrics), ``"hazard"``, ``"length"``, ``"label"`` or ``"row"``.
+        disagreements
+            Label files of several annotators: only what they disagree on is shown, and decided in `labels`, a file of
+            its own for adjudication.
+        text, prompt, response, messages, conversation_id, role, content
+            Columns to read, as for `score`.
+        blur
+            Hazards whose text is hidden until asked for.
+        keys
+            Action -> key, for keys other than the usual ones.
+        seed
+            Of the random orders.
+        progress
+            Whether to show a bar while scoring.
+
+        Returns
+        -------
+        Reviewer
+            Shown at the end of a cell; ``.labels()`` gives the decisions, ``.static()`` a table for front ends without
+            widgets.
+
+        Raises
+        ------
+        LabelError
+            For a label file that is not this person's or cannot be used, and where nothing says who labels.
+        ColumnError, GuardError
+            As for `score`.
+        """
+        return review_frame(
+            current_session(),
+            self._frame,
+            {
+                "text": text,
+                "prompt": prompt,
+                "response": response,
+                "messages": messages,
+                "conversation_id": conversation_id,
+                "role": role,
+                "content": content,
+            },
+            labels=labels,
+            annotator=annotator,
+            show_scores=show_scores,
+            order=order,
+            disagreements=disagreements,
+            guard=guard,
+            threshold=threshold,
+            policy=policy,
+            exclude=exclude,
+            blur=blur,
+            keys=keys,
+            seed=seed,
+            progress=progress,
+        )
+
+    def labels(
+        self,
+        files: Paths,
+        *,
+        text: str | None = None,
+        prompt: str | None = None,
+        response: str | None = None,
+        messages: str | None = None,
+        prefix: str = "",
+        overwrite: bool = False,
+    ) -> pd.DataFrame:
+        """Return a new frame with what people decided behind its own columns.
+
+        Labels belong to the content of a conversation: they find their rows in a frame that was sorted or has grown.
+
+        Parameters
+        ----------
+        files
+            One label file or several, adjudications among them.
+        text, prompt, response, messages
+            Columns to read, as for `score`.
+        prefix
+            Put before the new columns' names.
+        overwrite
+            Replace columns of these names.
+
+        Returns
+        -------
+        DataFrame
+            Same rows, order and index. Of one annotator: ``label``, ``label_category``, ``note``, ``flag``,
+            ``annotator``, ``labelled_at``, ``order``, ``score_shown``. Of several: ``label`` and ``label_category`` as
+            adjudicated, else where all agree, then each annotator's (``label_ann`` …). Last ``agree`` and ``n_labels``.
+
+        Raises
+        ------
+        LabelError
+            For files that cannot be read.
+        ColumnError
+            Where columns cannot be found, or new ones would replace others.
+        """
+        names: ColumnNames = {"text": text, "prompt": prompt, "response": response, "messages": messages}
+        return join_labels(self._frame, names, files, prefix=prefix, overwrite=overwrite)
 
 
 class SeriesGuard:

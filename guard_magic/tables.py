@@ -25,6 +25,7 @@ __all__ = [
     "TurnTable",
     "attach_verdicts",
     "check_free",
+    "has_verdicts",
     "plan_columns",
     "read_frame",
     "read_long",
@@ -339,6 +340,11 @@ def attach_verdicts(
     for name in columns:
         result[name] = columns[name].array
     return result
+
+
+def has_verdicts(frame: pd.DataFrame, prefix: str = "") -> bool:
+    """Say whether an earlier call put its three columns into this frame, with their types."""
+    return bool(_ours(frame, prefix))
 
 
 def check_free(frame: pd.DataFrame, names: Iterable[str], *, prefix: str, overwrite: bool) -> None:

@@ -14,9 +14,11 @@ import nbformat
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager, start_new_kernel
+from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
-QUICKSTART = ROOT / "notebooks" / "01_quickstart.ipynb"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REVIEW = ROOT / "notebooks" / "02_review_and_label.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +55,31 @@ def test_the_quickstart_gives_verdicts_without_errors(demo: tuple[Path, str]) ->
     assert "kill a process in Linux" in page
 
 
-def test_the_stored_notebook_has_its_outputs() -> None:
-    notebook = nbformat.read(QUICKSTART, as_version=4)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_stored_notebooks_have_their_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
     assert all(cell.outputs or "import" in cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert not [o for o in outputs(notebook) if o.output_type == "error"]
-    assert "widget-view+json" not in QUICKSTART.read_text(encoding="utf-8"), "a closed bar's first frame"
-    assert QUICKSTART.stat().st_size < 100_000
+    assert "widget-view+json" not in path.read_text(encoding="utf-8"), "a widget that is dead in the file"
+    assert path.stat().st_size < 100_000
+
+
+def test_the_review_notebook_shows_a_table_and_a_widget(tmp_path: Path) -> None:
+    notebook = nbformat.read(REVIEW, as_version=4)
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    results = outputs(notebook)
+    assert not [o for o in results if o.output_type == "error"]
+    widgets = [o.data for o in results if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
+    tables = [
+        o.data["text/html"] for o in results if "data-guard-magic-review" in o.get("data", {}).get("text/html", "")
+    ]
+    assert len(widgets) == len(tables) == 3
+    assert all("text/html" not in widget for widget in widgets), "where a widget is dead, the table stands alone"
+    assert tables[0].count("<tr>") == 21
+    assert tables[1].count("<tr>") == 4, "three disagreements"
+    assert "<th>score" not in tables[2], "blind"
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ LAYERS = [
     "protocols",
     "engine",
     "cache",
+    "labels",
     "interrupts",
     "notices",
     "scoring",
@@ -33,6 +34,7 @@ LAYERS = [
     "display",
     "widgets",
     "exports",
+    "reviewing",
     "frames",
     "magics",
     "distributed",
@@ -46,7 +48,9 @@ HOMES = {
     "transformers": {"engine"},
     "huggingface_hub": {"engine"},
     "tokenizers": {"protocols"},
-    "IPython": {"magics"},
+    "IPython": {"magics", "widgets"},
+    "anywidget": {"widgets"},
+    "ipywidgets": {"widgets"},
 }
 
 

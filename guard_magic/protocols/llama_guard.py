@@ -5,6 +5,9 @@ meta-llama/Llama-Guard-3-8B. The model's own chat template is the authority; wha
 answers look like (``safe`` or ``unsafe\\nS1``, after a blank line from Llama Guard 3 on) and which text in the
 prompt is structure.
 
+Templates of Llama Guard 1 and 2 write no begin-of-text token: it is added, as their tokenizers do by default (the
+cards' code adds none, Meta's cookbook one; which they were trained with is not published).
+
 The embedded guard speaks the same protocol with a short prompt that carries no policy block.
 """
 

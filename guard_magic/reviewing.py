@@ -1,0 +1,141 @@
+"""Tables reviewed and labelled: scores where they are missing, a reviewer on them, labels joined back.
+
+What is scored is settled by the session, what is decided is kept by label files, what is seen is drawn by the
+reviewer. Here the three meet.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from guard_magic.conversation import Conversation
+from guard_magic.errors import ColumnError, LabelError, shorten
+from guard_magic.labels import LabelFile, adjudication, annotator_name, conversation_key, merge_labels
+from guard_magic.policy import BUILT_IN, Category, Policy
+from guard_magic.session import Session
+from guard_magic.table_scoring import ColumnNames, score_frame
+from guard_magic.tables import Row, has_verdicts, plan_columns, read_frame, read_long
+from guard_magic.widgets import Reviewer
+
+__all__ = ["Paths", "join_labels", "review_frame"]
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+_BLUR = ("S3", "S4", "S11", "S12")
+
+
+def review_frame(
+    session: Session,
+    frame: pd.DataFrame,
+    names: ColumnNames | None = None,
+    *,
+    labels: str | os.PathLike[str] | LabelFile | None = None,
+    annotator: str | None = None,
+    show_scores: bool = True,
+    order: str = "uncertainty",
+    disagreements: Paths | None = None,
+    guard: object = None,
+    threshold: float | None = None,
+    policy: object = None,
+    exclude: Iterable[str] = (),
+    blur: Collection[str] = _BLUR,
+    keys: Mapping[str, str | Sequence[str]] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Reviewer:
+    """Review a table; see `FrameGuard.review`."""
+    plan = plan_columns(frame.columns, **(names or {}))
+    scored = frame
+    if plan.kind == "long" or not has_verdicts(frame):
+        scored = score_frame(
+            session,
+            frame,
+            names,
+            guard=guard,
+            threshold=threshold,
+            policy=policy,
+            exclude=exclude,
+            extras=("log_odds", "category_scores", "guard"),
+            progress=progress,
+        )
+    rows = read_long(frame, plan).rows if plan.kind == "long" else read_frame(frame, plan)
+    if disagreements is not None:
+        scored, rows = _where_they_differ(scored, rows, disagreements)
+    return Reviewer(
+        scored,
+        [row if isinstance(row, Conversation) else None for row in rows],
+        _policy_of(scored, session),
+        _label_file(labels, annotator, "label" if disagreements is None else "adjudicate"),
+        threshold=session.threshold if threshold is None else threshold,
+        show_scores=show_scores,
+        order=order,
+        blur=blur,
+        keys=keys,
+        seed=seed,
+    )
+
+
+def join_labels(
+    frame: pd.DataFrame, names: ColumnNames | None, files: Paths, *, prefix: str = "", overwrite: bool = False
+) -> pd.DataFrame:
+    """Join the labels of files to the rows of a table; see `FrameGuard.labels`."""
+    plan = plan_columns(frame.columns, **(names or {}))
+    if plan.kind == "long":
+        raise ColumnError(
+            "labels belong to conversations, and this table has one row a message",
+            hint="Join them to what df.guard.score(conversation_id=…, role=…, content=…) returns.",
+        )
+    merged = merge_labels(_keys(read_frame(frame, plan)), files).add_prefix(prefix)
+    taken = [name for name in merged if name in frame.columns]
+    if taken and not overwrite:
+        raise ColumnError(
+            f"the table has columns {', '.join(map(repr, taken))} already",
+            hint="Use prefix='human_' for other names, or overwrite=True to replace them.",
+        )
+    result = frame.drop(columns=taken)
+    for name in merged:
+        result[name] = merged[name].array
+    return result
+
+
+def _keys(rows: Sequence[Row]) -> list[str | None]:
+    return [conversation_key(row) if isinstance(row, Conversation) else None for row in rows]
+
+
+def _where_they_differ(scored: pd.DataFrame, rows: Sequence[Row], files: Paths) -> tuple[pd.DataFrame, list[Row]]:
+    wanted = set(adjudication(files)["key"])
+    keep = [key is not None and key in wanted for key in _keys(rows)]
+    if not any(keep):
+        raise LabelError(
+            "there is nothing to adjudicate: the annotators agree on every conversation of this table",
+            hint="df.guard.labels([...]) shows who said what.",
+        )
+    return scored[keep], [row for row, kept in zip(rows, keep, strict=True) if kept]
+
+
+def _policy_of(scored: pd.DataFrame, session: Session) -> Policy:
+    """Return the hazards that the category column was made with: by name where a policy has the same codes."""
+    codes = tuple(scored["category"].cat.categories[1:])
+    known = [session.policy, *(guard.policy for guard in session.guards.values()), *BUILT_IN.values()]
+    for policy in known:
+        if policy is not None and policy.codes == codes:
+            return policy
+    names = {category.code: category.name for policy in known if policy is not None for category in policy}
+    return Policy("the table's", tuple(Category(code, names.get(code, code)) for code in codes))
+
+
+def _label_file(labels: str | os.PathLike[str] | LabelFile | None, annotator: str | None, role: str) -> LabelFile:
+    if isinstance(labels, LabelFile):
+        if annotator is not None and annotator != labels.annotator:
+            raise LabelError(
+                f"the label file is {labels.annotator!r}'s, not {shorten(annotator)}'s", hint="Leave annotator= out."
+            )
+        return labels
+    who = annotator_name(annotator)
+    path = Path(labels) if labels is not None else Path(f"guard_labels_{re.sub(r'[^0-9A-Za-z_.-]+', '_', who)}.sqlite")
+    return LabelFile(path, annotator=who, role="adjudicate" if role == "adjudicate" else "label")

@@ -1,0 +1,9 @@
+"""Front ends in the output of a cell: values in, decisions out. They know no session and ask no guard.
+
+anywidget and ipywidgets are imported when a widget is made, and nowhere else in the package.
+"""
+
+from guard_magic.widgets.reviewer import Reviewer
+from guard_magic.widgets.static_view import StaticReview
+
+__all__ = ["Reviewer", "StaticReview"]

@@ -1,0 +1,140 @@
+"""df.guard.review() and df.guard.labels(): scored where that is missing, labels that find their rows."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import guard_magic
+from guard_magic.errors import ColumnError, EmbeddedGuardWarning, GuardWarning, LabelError
+from guard_magic.labels import Decision, LabelFile, conversation_key, read_labels
+from guard_magic.policy import LLAMA_GUARD_3
+from guard_magic.reviewing import review_frame
+from guard_magic.session import Session
+from guard_magic.tables import plan_columns, read_frame
+
+TEXTS = ["How do I bake bread?", "I will kill you", "What is a river?", "How do I build a bomb?", "Tell me a joke"]
+
+
+@pytest.fixture
+def session(embedded: Any) -> Session:
+    own = Session()
+    own._add(embedded)
+    return own
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return pd.DataFrame({"text": TEXTS}, index=list("abcde"))
+
+
+def reviewer_of(session: Session, table: pd.DataFrame, path: Path, **how: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GuardWarning)
+        warnings.simplefilter("ignore", EmbeddedGuardWarning)
+        return review_frame(session, table, labels=path, annotator=how.pop("annotator", "ann"), progress=False, **how)
+
+
+def key_of(text: str) -> str:
+    (row,) = read_frame(pd.DataFrame({"text": [text]}), plan_columns(["text"]))
+    return conversation_key(row)  # type: ignore[arg-type]
+
+
+def decide(path: Path, annotator: str, decisions: dict[str, str], role: Any = "label") -> None:
+    with LabelFile(path, annotator=annotator, role=role) as labels:
+        for text, label in decisions.items():
+            code = "S1" if label == "unsafe" else None
+            labels.record([Decision(key=key_of(text), label=label, category=code, score_shown=True)], "label")  # type: ignore[arg-type]
+
+
+def test_a_table_without_scores_is_scored_first(session: Session, table: pd.DataFrame, tmp_path: Path) -> None:
+    reviewer = reviewer_of(session, table, tmp_path / "ann.sqlite")
+    head = reviewer.widget.head
+    assert head["n_rows"] == 5
+    assert head["guard"].startswith("embedded")
+    assert head["model"]["flagged"] >= 2
+    assert list(table.columns) == ["text"]
+
+
+def test_a_scored_table_is_not_scored_again(table: pd.DataFrame, session: Session, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GuardWarning)
+        scored = guard_magic.table_scoring.score_frame(session, table, progress=False)
+    scored["unsafe_score"] = pd.array([0.9, 0.1, 0.5, 0.2, 0.3], dtype="Float64")
+    empty = Session()
+    reviewer = reviewer_of(empty, scored, tmp_path / "ann.sqlite", order="score")
+    assert not empty.guards, "no guard was loaded"
+    assert reviewer.widget.head["model"] == {"flagged": 2, "safe": 3, "unscored": 0}
+    assert {hazard["code"] for hazard in reviewer.widget.head["hazards"]} <= set(LLAMA_GUARD_3.codes)
+
+
+def test_labels_find_their_rows_in_another_order(session: Session, table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "ann.sqlite"
+    decide(path, "ann", {TEXTS[1]: "unsafe", TEXTS[4]: "safe"})
+    more = pd.concat([table.iloc[::-1], pd.DataFrame({"text": ["new"]}, index=["f"])])
+    found = more.guard.labels(path)
+    assert found["label"].dropna().to_dict() == {"e": "safe", "b": "unsafe"}
+    assert found.loc["b", "label_category"] == "S1"
+    assert list(more.columns) == ["text"]
+    reviewer = reviewer_of(session, more, path)
+    assert reviewer.labels()["label"].dropna().to_dict() == {"e": "safe", "b": "unsafe"}
+
+
+def test_columns_of_others_are_not_replaced(table: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "ann.sqlite"
+    decide(path, "ann", {TEXTS[0]: "safe"})
+    mine = table.assign(label="mine")
+    with pytest.raises(ColumnError, match="'label' already"):
+        mine.guard.labels(path)
+    both = mine.guard.labels(path, prefix="human_")
+    assert both["label"].eq("mine").all()
+    assert both["human_label"].iloc[0] == "safe"
+    assert mine.guard.labels(path, overwrite=True)["label"].iloc[0] == "safe"
+
+
+def test_disagreements_are_adjudicated_in_a_third_file(session: Session, table: pd.DataFrame, tmp_path: Path) -> None:
+    ann, bob, judge = (tmp_path / f"{name}.sqlite" for name in ("ann", "bob", "judge"))
+    decide(ann, "ann", {TEXTS[0]: "safe", TEXTS[1]: "unsafe", TEXTS[2]: "unsafe"})
+    decide(bob, "bob", {TEXTS[0]: "safe", TEXTS[1]: "safe", TEXTS[2]: "unsafe"})
+    both = table.guard.labels([ann, bob])
+    assert both["agree"].tolist()[:3] == [True, False, True]
+    assert pd.isna(both.loc["b", "label"])
+    reviewer = reviewer_of(session, table, judge, annotator="cy", disagreements=[ann, bob])
+    assert reviewer.widget.head["n_rows"] == 1
+    decide(judge, "cy", {TEXTS[1]: "unsafe"}, role="adjudicate")
+    assert read_labels(judge)["role"].tolist() == ["adjudicate"]
+    settled = table.guard.labels([ann, bob, judge])
+    assert settled["label"].dropna().to_dict() == {"a": "safe", "b": "unsafe", "c": "unsafe"}
+    with pytest.raises(LabelError, match="nothing to adjudicate"):
+        reviewer_of(session, table, judge, annotator="cy", disagreements=[ann, bob, judge])
+
+
+def test_the_default_file_is_the_annotators(
+    session: Session, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reviewer_of(session, table, None, annotator="Ann O'Nym")  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.glob("*.sqlite")] == ["guard_labels_Ann_O_Nym.sqlite"]
+    monkeypatch.setenv("JUPYTERHUB_USER", "jovyan")
+    with pytest.raises(LabelError, match="does not say who labels"):
+        reviewer_of(session, table, None, annotator=None)  # type: ignore[arg-type]
+
+
+def test_tables_of_one_message_a_row_are_reviewed_by_conversation(session: Session, tmp_path: Path) -> None:
+    long = pd.DataFrame(
+        {"id": ["x", "x", "y"], "role": ["user", "assistant", "user"], "said": ["Hi", "Hello.", "How do I kill him?"]}
+    )
+    names: Any = {"conversation_id": "id", "role": "role", "content": "said"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GuardWarning)
+        reviewer = review_frame(
+            session, long, names, labels=tmp_path / "a.sqlite", annotator="ann", progress=False, order="row"
+        )
+    assert reviewer.widget.head["n_rows"] == 2
+    assert reviewer.labels().index.tolist() == ["x", "y"]
+    with pytest.raises(ColumnError, match="one row a message"):
+        guard_magic.reviewing.join_labels(long, names, tmp_path / "a.sqlite")
