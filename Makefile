@@ -46,13 +46,13 @@ $(DATA)/train.jsonl.gz: | $(STAMP)
 setup: $(STAMP)
 
 # torch first and pinned: a CPU build where there is one, and nothing later replaces it.
-# llama-models, mistral-common and dashscope hold the vocabularies of Llama 3 and 4, Mistral and Qwen for tests: they are
-# never imported, and their own dependencies are not needed.
+# For tests, read and never imported, so that their own dependencies are not needed: llama-models, mistral-common and
+# dashscope hold the vocabularies of Llama 3 and 4, Mistral and Qwen, axe-playwright-python holds axe-core.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(PIP) "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	$(PIP) --no-deps llama-models mistral-common dashscope
+	$(PIP) --no-deps llama-models mistral-common dashscope axe-playwright-python
 	$(PIP) --group dev -e .
 	touch $(STAMP)
 

@@ -13,8 +13,8 @@ import guard_magic
 NAMES = """
 LLAMA_GUARD_3 Category ColumnError Conversation ConversationError EmbeddedGuardWarning GuardError GuardWarning
 LabelError LoadError Message Policy PolicyError ProtocolError ScoreError UnknownGuardError Verdict Verdicts
-adjudication export_labels load load_ipython_extension moderate read_labels score score_turns set_policy set_threshold status unload
-unload_ipython_extension use wrap
+adjudication export_labels load load_ipython_extension moderate read_labels score score_turns set_policy
+set_threshold status unload unload_ipython_extension use wrap
 """
 
 

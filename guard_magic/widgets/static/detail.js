@@ -116,7 +116,8 @@ export class Detail {
     for (const [action, button] of Object.entries(this.buttons)) setText(button.lastChild, state.hints[action]);
     const verdict = this.verdictOf(detail, state);
     this.buttons.confirm.hidden = !verdict;
-    setText(this.confirmWords, verdict ? `Confirm ${verdict}${verdict === "unsafe" && detail.category ? ` ${detail.category}` : ""}` : "");
+    const code = verdict === "unsafe" ? detail.category || "" : "";
+    setText(this.confirmWords, `Confirm ${verdict} ${onOneLine(code)}`.trim());
     this.note.placeholder = `Note   ${state.hints.note}`;
     this.drawPicker(now, state);
     const isHidden = Boolean(record && state.isHidden(record));
@@ -148,7 +149,9 @@ export class Detail {
       parts.push(make("b", "gmr-word", {}, "not scored"), make("span", "gmr-muted", {}, onOneLine(detail.error || "")));
     }
     const aside = [state.place];
-    if (state.showScores && Number.isFinite(detail.log_odds)) aside.unshift(`log-odds ${detail.log_odds >= 0 ? "+" : "−"}${Math.abs(detail.log_odds).toFixed(2)}`);
+    if (state.showScores && Number.isFinite(detail.log_odds)) {
+      aside.unshift(`log-odds ${detail.log_odds >= 0 ? "+" : "−"}${Math.abs(detail.log_odds).toFixed(2)}`);
+    }
     parts.push(make("span", "gmr-place", {}, aside.join(" · ")));
     this.verdict.replaceChildren(...parts);
   }
@@ -207,5 +210,6 @@ export class Detail {
 
 function makeHazard(hazard) {
   const name = onOneLine(hazard.name && hazard.name !== hazard.code ? `${hazard.code} ${hazard.name}` : hazard.code);
-  return make("div", "gmr-hazard", {}, make("span", "gmr-hazard-name", { title: name }, name), makeBar(hazard.score), make("span", "gmr-number", {}, scoreText(hazard.score)));
+  const words = make("span", "gmr-hazard-name", { title: name }, name);
+  return make("div", "gmr-hazard", {}, words, makeBar(hazard.score), make("span", "gmr-number", {}, scoreText(hazard.score)));
 }

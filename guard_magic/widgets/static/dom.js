@@ -4,10 +4,17 @@ const HIDDEN =
   /[\0-\x08\x0b-\x1f\x7f-\x9f\u00ad\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e0fff}]+/gu;
 const LONGEST_SPELLING = 12; // hidden characters spelled out at once; of more, the number is told
 
-/** Make an element: `className`, attributes, and children that are elements or plain text. */
+const FOCUSABLE = ["button", "input", "select", "textarea", "summary"];
+
+/** Make an element: `className`, attributes, and children that are elements or plain text.
+ *
+ * Whatever can have the focus is marked for JupyterLab, which else takes its keys. The mark on an element around it
+ * is not enough: Lab's selectors end in `:focus`, and match the focused element before they come to the mark.
+ */
 export function make(tag, className = "", attributes = {}, ...children) {
   const element = document.createElement(tag);
   if (className) element.className = className;
+  if (FOCUSABLE.includes(tag) || "tabindex" in attributes) element.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
   }

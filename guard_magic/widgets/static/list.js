@@ -64,7 +64,7 @@ export class RowList {
       free.delete(line);
       this.write(line, at);
     }
-    for (const line of free) line.element.hidden = true;
+    for (const line of free) line.hide();
     const current = position >= first && position <= last ? this.pool[position % this.pool.length].element : null;
     setAttribute(this.element, "aria-activedescendant", current && selected !== null ? current.id : null);
     this.rows.want(top, Math.min(count - 1, top + inView));
@@ -124,6 +124,11 @@ class Line {
     this.element.style.transform = `translateY(${at * HEIGHT}px)`;
     setAttribute(this.element, "aria-posinset", at + 1);
     setAttribute(this.element, "aria-setsize", count);
+  }
+
+  hide() {
+    this.element.hidden = true;
+    setAttribute(this.element, "aria-selected", "false");
   }
 
   fill(record, state, isSelected) {

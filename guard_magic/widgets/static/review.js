@@ -6,7 +6,7 @@
 import { Bulk } from "./bulk.js";
 import { openChannel } from "./channel.js";
 import { Detail } from "./detail.js";
-import { countText, make, makeButton, onOneLine, setText } from "./dom.js";
+import { countText, make, onOneLine, setText } from "./dom.js";
 import { Header } from "./header.js";
 import { isTyping, pressedKey, readKeys } from "./keys.js";
 import { RowList } from "./list.js";
@@ -68,7 +68,6 @@ class Review {
     this.keyList = make("div", "gmr-keys", { "aria-label": "Keys", role: "group" });
     const body = make("div", "gmr-body", {}, this.list.box, this.detail.element);
     this.root = make("div", "guard-magic-review", {
-      "data-lm-suppress-shortcuts": "true",
       tabindex: "0",
       role: "region",
       "aria-label": "Review and label",
@@ -311,8 +310,8 @@ class Review {
 
   /** Label `row` (the selected one unless told otherwise). `moves`: go on to the next row. */
   async label(fields, moves, row = this.selected) {
-    const record = this.rows.find(row);
-    if (row === null || !record) return;
+    if (row === null) return;
+    const record = this.rows.find(row) || {}; // a row that left the list can still get its note
     const position = this.position;
     const now = { label: record.label, category: record.label_category, ...fields };
     const seconds = Math.round((performance.now() - (this.shownAt || performance.now())) / 100) / 10;
@@ -320,9 +319,12 @@ class Review {
     if ("flag" in fields) record.flag = fields.flag;
     if ("note" in fields) record.noted = Boolean(fields.note);
     const known = this.details.get(row);
-    if (known) Object.assign(known.detail, { label: now.label, label_category: now.category }, "note" in fields && { note: fields.note });
+    if (known) {
+      Object.assign(known.detail, { label: now.label, label_category: now.category });
+      if ("note" in fields) known.detail.note = fields.note;
+    }
     const staysPut = !this.view.labels?.length && this.view.sort !== "label";
-    const stored = this.storeLabel(row, now, seconds);
+    const stored = this.storeLabel(row, fields, seconds);
     this.draw();
     if (moves && staysPut) await this.choose(position + 1);
     else if (!staysPut) {

@@ -40,7 +40,9 @@ export class Rows {
   want(first, last) {
     clearTimeout(this.timer);
     const missing = this.missing(first, last);
-    if (missing.length) this.timer = setTimeout(() => missing.forEach((page) => this.load(page).catch(this.onTrouble)), this.pages.size ? SETTLE : 0);
+    if (!missing.length) return;
+    const load = () => missing.forEach((page) => this.load(page).catch(this.onTrouble));
+    this.timer = setTimeout(load, this.pages.size ? SETTLE : 0);
   }
 
   missing(first, last) {
