@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,25 @@ def test_what_was_not_measured_is_null() -> None:
     from ways import json_line
 
     assert json_line({"a": [float("nan"), 1.0], "b": {"c": float("inf")}}) == '{"a": [null, 1.0], "b": {"c": null}}'
+
+
+def test_review(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "review.py"), "--rows", "300", "--labels", "5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["rows"] == 300
+    assert report["n_steps"] >= 5
+    assert not list(tmp_path.iterdir()), "it leaves nothing behind"
+
+
+@pytest.mark.browser
+def test_review_in_a_browser(tmp_path: Path) -> None:
+    if not Path("/usr/bin/chromium").exists() and not os.environ.get("GUARD_MAGIC_NO_SKIPS"):
+        pytest.skip("/usr/bin/chromium is not installed")
+    command = [sys.executable, str(ROOT / "benchmarks" / "review_browser.py"), "--rows", "300"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["n_rows"] == 300
+    assert report["first_paint_ms"] > 0
