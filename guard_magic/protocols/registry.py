@@ -64,7 +64,7 @@ _REFUSED: tuple[_Refusal, ...] = (
         _SUITED,
     ),
     _Refusal(
-        re.compile(r"shieldgemma[-_]?2|ShieldGemma2", re.I),
+        re.compile(r"shieldgemma[-_]?2(?![0-9]*b)", re.I),
         "judges images, not conversations",
         "For text: google/shieldgemma-2b.",
     ),
@@ -99,8 +99,9 @@ def find_protocol(evidence: Evidence, forced: str | None = None) -> GuardProtoco
         if forced not in names:
             raise ProtocolError(f"no protocol {forced!r}", hint=f"There are {', '.join(names)}.")
         return names[forced]
+    called = evidence.name.rstrip("/").rsplit("/", 1)[-1]  # folders above it are no evidence
     for refusal in _REFUSED:
-        if refusal.pattern.search(f"{evidence.name}\n{evidence.model_type}\n{evidence.architecture}"):
+        if refusal.pattern.search(f"{called}\n{evidence.model_type}\n{evidence.architecture}"):
             raise ProtocolError(f"{evidence.name} {refusal.why}", hint=refusal.hint)
     for protocol in PROTOCOLS:
         if protocol.recognises(evidence):
