@@ -695,5 +695,4 @@ def evidence(guard: Guard) -> Evidence:
         model_type=guard.model.config.model_type,
         architecture=type(guard.model).__name__,
         template=tokenizer.chat_template or "",
-        words=frozenset(str(token.content) for token in tokenizer.added_tokens_decoder.values()),
     )

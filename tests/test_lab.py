@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,18 +15,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from browser import CHROMIUM, FLAGS, free_port, missing
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 CELLS = [
     "%load_ext guard_magic",
     '%guard load embedded\nimport warnings; warnings.simplefilter("ignore")',
@@ -41,17 +32,8 @@ CELLS = [
 @pytest.fixture(scope="module")
 def chromium() -> str:
     if not Path(CHROMIUM).exists():
-        reason = f"{CHROMIUM} is not installed"
-        if os.environ.get("GUARD_MAGIC_NO_SKIPS"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(f"{CHROMIUM} is not installed")
     return CHROMIUM
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @pytest.fixture(scope="module", params=["JupyterLab Light", "JupyterLab Dark"])

@@ -429,7 +429,6 @@ def _evidence(model: Any, tokenizer: Any, name: str) -> Evidence:
         model_type=str(model.config.model_type),
         architecture=type(model).__name__,
         template=template if isinstance(template, str) else "",
-        words=frozenset(str(token.content) for token in tokenizer.added_tokens_decoder.values()),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from guard_magic.conversation import Conversation, Role
@@ -124,15 +124,12 @@ class Evidence:
         Class name of the model.
     template
         Text of the tokenizer's chat template; "" where there is none.
-    words
-        Texts of the tokenizer's added tokens.
     """
 
     name: str
     model_type: str
     architecture: str
     template: str
-    words: frozenset[str] = field(default_factory=frozenset)
 
 
 class GuardProtocol(ABC):
