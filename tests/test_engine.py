@@ -22,7 +22,7 @@ from test_protocol import small_tokenizer
 from guard_magic.conversation import Conversation, Message, parse_conversation
 from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.guard import Guard
-from guard_magic.engine.head import head_at
+from guard_magic.engine.head import read_at
 from guard_magic.engine.local import LocalEngine, TokenRow
 from guard_magic.engine.memory import is_out_of_memory, kv_bytes_per_token, token_budget
 from guard_magic.engine.prefix_cache import PrefixCache
@@ -162,9 +162,10 @@ def test_scores_span_the_range(guard: Guard) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 @pytest.mark.parametrize("share_prefix", [True, False])
-def test_batches_of_any_size(
+def test_padded_batches_of_any_size(
     guard: Guard, define: Define, monkeypatch: pytest.MonkeyPatch, size: int, share_prefix: bool
 ) -> None:
+    monkeypatch.setattr(guard.engine, "packs", False)
     monkeypatch.setattr(guard.engine, "share_prefix", share_prefix)
     monkeypatch.setattr("guard_magic.engine.batching._TIGHT", 0.0)  # batches of this size, padded as they may be
     chats = [one for one in defined_chats(guard) if len(one[0]["content"]) < 100][: 12 if size < 64 else None]
@@ -184,6 +185,47 @@ def test_batches_of_any_size(
     assert max_error(readings, [define(guard, one) for one in chats]) <= 1e-4
 
 
+@pytest.mark.parametrize("budget", [1, 150, 700, 100_000])
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_packed_batches_of_any_size(
+    guard: Guard, define: Define, monkeypatch: pytest.MonkeyPatch, budget: int, share_prefix: bool
+) -> None:
+    """Packed batches hold exactly the tokens of their rows: no padding, and the prefix once."""
+    assert guard.engine.packs
+    monkeypatch.setattr(guard, "engine", LocalEngine(guard.model, budget=budget, share_prefix=share_prefix))
+    chats = defined_chats(guard)
+    chain = len(guard.plan(None).questions[0].spine.tokens)
+    prompts = [guard.ask(parse_conversation(one)).prompt for one in chats]
+    prefixes = {p.ids[: p.n_prefix] for p in prompts} if share_prefix else set()
+    own = [len(p.ids) - share_prefix * p.n_prefix + chain for p in prompts]
+    read(guard, [chat("so that packing is tried before tokens are counted")])
+    guard.engine.prefixes.clear()
+    with batches_seen(guard.model) as seen:
+        readings = read(guard, chats)
+    assert {n for n, _ in seen} == {1}, "a packed batch is one sequence"
+    assert sum(width for _, width in seen) == sum(own) + sum(map(len, prefixes))
+    if budget == 1:
+        assert len(seen) == len(chats) + len(prefixes)
+    else:
+        longest = max(map(len, prefixes), default=0)
+        assert all(width <= max(budget, max(own), longest) for _, width in seen)
+        assert budget < 700 or len(seen) < len(chats)
+    assert max_error(readings, [define(guard, one) for one in chats]) <= 1e-4
+
+
+def test_packed_and_padded_are_the_same(guard: Guard) -> None:
+    padded = copy.copy(guard)
+    padded.engine = LocalEngine(guard.model, packs=False)
+    chats = CHATS + GRAVE
+    assert max_error(read(guard, chats), read(padded, chats)) <= 1e-4
+
+
+def test_the_same_run_twice_gives_the_same_numbers(guard: Guard) -> None:
+    first = read(guard, CHATS)
+    guard.engine.prefixes.clear()
+    assert read(guard, CHATS) == first
+
+
 def test_a_row_does_not_depend_on_its_neighbours(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     chats = CHATS[::2] if guard.is_embedded else CHATS
     alone = [read(guard, [one])[0] for one in chats[:8]]
@@ -198,11 +240,12 @@ def test_a_row_does_not_depend_on_its_neighbours(guard: Guard, monkeypatch: pyte
 
 
 def test_duplicates_are_asked_once(tiny: Guard) -> None:
-    read(tiny, CHATS[:4])  # the prefixes are there now
+    with batches_seen(tiny.model) as once:  # the prefixes are there
+        read(tiny, CHATS[:4])
     chats = CHATS[:4] * 5 + [chat("kill  "), chat("\nkill")]
     with batches_seen(tiny.model) as seen:
         readings = read(tiny, chats)
-    assert sum(n for n, _ in seen) == 4
+    assert seen == once
     assert readings[:4] * 5 == readings[:20]
     assert readings[20] == readings[21] == readings[3]
 
@@ -291,15 +334,22 @@ OUT = [
 ]
 
 
+@pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("error", OUT, ids=lambda e: type(e).__name__)
-def test_out_of_memory_halves_the_batch(tiny: Guard, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def test_out_of_memory_halves_the_batch(
+    tiny: Guard, monkeypatch: pytest.MonkeyPatch, error: BaseException, packs: bool
+) -> None:
     chats = [one for one in CHATS if len(one[0]["content"]) < 100]
     plenty = read(tiny, chats)
     monkeypatch.setattr(tiny.engine, "budget", 100_000)
+    monkeypatch.setattr(tiny.engine, "packs", packs)
     with memory_for(tiny.model, 250, error), batches_seen(tiny.model) as seen:
         scarce = read(tiny, chats)
     assert max_error(scarce, plenty) <= 1e-4
-    assert max(n for n, width in seen if n * width <= 250) > 1
+    done = [n * width for n, width in seen if n * width <= 250]
+    shortest = min(len(tiny.tokens(one)) for one in chats)
+    assert len(done) < len(chats), "rows went on together"
+    assert max(done) > shortest
     assert_no_hooks(tiny.model)
 
 
@@ -352,6 +402,7 @@ def test_what_out_of_memory_looks_like() -> None:
 
 def test_budget_and_bytes(tiny: Guard) -> None:
     assert token_budget(tiny.model) == 1024
+    assert token_budget(tiny.model, is_packed=True) == 2048
     assert kv_bytes_per_token(tiny.model) == 2 * 2 * 2 * 16 * 4
     assert tiny.nbytes == sum(4 * t.numel() for t in (*tiny.model.parameters(), *tiny.model.buffers()))
 
@@ -362,17 +413,51 @@ def test_budget_and_bytes(tiny: Guard) -> None:
 def test_logits_are_computed_only_where_they_are_read(tiny: Guard) -> None:
     made: list[tuple[int, ...]] = []
     hook = tiny.model.lm_head.register_forward_hook(lambda module, args, out: made.append(tuple(out.shape)))
+    n_reads = len(tiny.plan(None).questions[0].spine.offsets)
+    n_prefixes = len({len(asked.prompt.ids[: asked.prompt.n_prefix]) for asked in asked_chats(tiny)})
     try:
-        with batches_seen(tiny.model) as batches:
-            tiny.engine.prefixes.clear()
-            read(tiny, CHATS)
+        tiny.engine.prefixes.clear()
+        read(tiny, CHATS)
     finally:
         hook.remove()
-    assert len(made) == len(batches)
+    assert {vocabulary for _, _, vocabulary in made} == {128_256}
+    assert sum(n_rows * n for n_rows, n, _ in made) <= len(CHATS) * n_reads + n_prefixes + 1
+
+
+def asked_chats(guard: Guard) -> list[Any]:
+    return [guard.ask(parse_conversation(one)) for one in CHATS]
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_the_last_layer_is_computed_only_where_it_is_read(tiny: Guard, packs: bool) -> None:
+    """Rows of its MLP and of its query and output projections are the positions read, and no others."""
+    layers = tiny.model.model.layers
     n_reads = len(tiny.plan(None).questions[0].spine.offsets)
-    for (rows, n, vocabulary), (n_rows, _) in zip(made, batches, strict=True):
-        assert (rows, vocabulary) == (n_rows, 128_256)
-        assert n in (1, n_reads)
+    tokens: dict[str, int] = {}
+
+    def count(name: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any, out: torch.Tensor) -> None:
+            tokens[name] = tokens.get(name, 0) + out.shape[0] * out.shape[1]
+
+        return hook
+
+    twin = copy.copy(tiny)
+    twin.engine = LocalEngine(tiny.model, packs=packs)
+    read(twin, CHATS[:1])
+    hooks = [
+        module.register_forward_hook(count(f"{i}.{name}"))
+        for i, layer in enumerate(layers)
+        for name, module in layer.named_modules()
+        if name in ("mlp.up_proj", "self_attn.k_proj")
+    ]
+    try:
+        read(twin, [chat(f"row {i} of a few") for i in range(9)])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last = len(layers) - 1
+    assert tokens[f"{last}.mlp.up_proj"] == 9 * n_reads
+    assert tokens["0.mlp.up_proj"] == tokens["0.self_attn.k_proj"] == tokens[f"{last}.self_attn.k_proj"] > 200
 
 
 def test_head_of_a_bfloat16_model_runs_in_float32(tiny: Guard) -> None:
@@ -381,7 +466,7 @@ def test_head_of_a_bfloat16_model_runs_in_float32(tiny: Guard) -> None:
     positions = torch.tensor([[3, ids.shape[1] - 1], [0, ids.shape[1] - 2]])
     with torch.inference_mode():
         coarse = model(input_ids=ids).logits
-        with head_at(model, positions):
+        with read_at(model, positions, narrow=False):
             fine = model(input_ids=ids).logits
         states = model.model(input_ids=ids).last_hidden_state
     assert (coarse.dtype, fine.dtype) == (torch.bfloat16, torch.float32)
@@ -407,6 +492,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2_eager": ("Gemma2", {"head_dim": 8, "final_logit_softcapping": 3.0, "attn_implementation": "eager"}),
     "granite": ("Granite", {"logits_scaling": 7.0, "embedding_multiplier": 3.0, "residual_multiplier": 0.5}),
     "mistral": ("Mistral", {"sliding_window": 16}),
+    "mistral_wide": ("Mistral", {"sliding_window": 64}),
     "cohere2": (
         "Cohere2",
         {
@@ -464,14 +550,36 @@ def engine_log_probs(engine: LocalEngine, rows: Sequence[TokenRow]) -> list[dict
 
 @pytest.mark.parametrize("budget", [1, 150, 5000])
 @pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("packs", [None, False])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_other_architectures(name: str, share_prefix: bool, budget: int) -> None:
+def test_other_architectures(name: str, share_prefix: bool, budget: int, packs: bool | None) -> None:
     model = small_model(name)
     rows = small_rows()
     expected = plain_log_probs(model, rows)
     assert len({round(logs["(0, 11)"], 2) for logs in expected}) > 3
-    engine = LocalEngine(model, budget=budget, share_prefix=share_prefix)
+    engine = LocalEngine(model, budget=budget, share_prefix=share_prefix, packs=packs)
     assert max_error(engine_log_probs(engine, rows), expected) <= 1e-4
+    if packs is None:
+        assert engine.packs is (name in PACKED), "found out on the model itself"
+
+
+PACKED = ("llama", "granite", "qwen3", "mistral_wide")
+"""Gemma 2 caps its attention softly, and windows of 16 tokens cut the rows of the trial."""
+
+
+def test_rows_longer_than_a_window_are_padded() -> None:
+    """A window of 64 tokens cuts only some rows: those are padded, under their mask, and the others packed."""
+    model = small_model("mistral_wide")
+    rows = small_rows()
+    engine = LocalEngine(model, budget=5000)
+    with batches_seen(model) as seen:
+        assert max_error(engine_log_probs(engine, rows), plain_log_probs(model, rows)) <= 1e-4
+    assert engine.packs
+    assert max(n for n, _ in seen) > 1
+    n_short = sum(len(row.ids) - row.n_prefix + len(CHAIN) for row in rows if len(row.ids) + len(CHAIN) <= 64)
+    assert 0 < n_short < sum(width for n, width in seen if n == 1)
+    forced = LocalEngine(model, budget=5000, packs=True)
+    assert max_error(engine_log_probs(forced, rows), plain_log_probs(model, rows)) <= 1e-4
 
 
 # Prefixes

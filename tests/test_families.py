@@ -16,9 +16,9 @@ from reference_families import QWEN3_GUARD_LOOSE, Chat, OneByOne, Remembering, c
 from test_engine import CHATS, max_error
 
 from guard_magic.conversation import parse_conversation
-from guard_magic.engine import local
+from guard_magic.engine import forward
 from guard_magic.engine.guard import Guard
-from guard_magic.engine.head import head_at
+from guard_magic.engine.head import read_at
 from guard_magic.errors import ConversationError, PolicyError, ProtocolError
 from guard_magic.policy import Category, Policy
 from guard_magic.protocols.registry import PROTOCOLS
@@ -178,9 +178,16 @@ def test_engine_equals_the_definition(name: str) -> None:
 
 
 @every_family
-@pytest.mark.parametrize(("budget", "share_prefix"), [(1, True), (2500, True), (2500, False), (50_000, True)])
-def test_batches_of_any_size(name: str, budget: int, share_prefix: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("budget", "share_prefix", "packs"),
+    [(1, True, True), (2500, True, True), (2500, False, True), (50_000, True, False)],
+)
+def test_batches_of_any_size(
+    name: str, budget: int, share_prefix: bool, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = guard(name)
+    assert made.engine.packs is (FAMILIES[name].protocol != "shieldgemma"), "Gemma 2 caps its attention softly"
+    monkeypatch.setattr(made.engine, "packs", made.engine.packs and packs)
     monkeypatch.setattr(made.engine, "share_prefix", share_prefix)
     monkeypatch.setattr(made.engine, "budget", budget)
     monkeypatch.setattr("guard_magic.engine.batching._TIGHT", 0.0)  # batches padded as they may be
@@ -223,7 +230,7 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
 @every_family
 def test_read_one_position_early(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = guard(name)
-    monkeypatch.setattr(local, "head_at", lambda model, positions: head_at(model, positions - 1))
+    monkeypatch.setattr(forward, "read_at", lambda model, at, **how: read_at(model, at - 1, **how))
     assert max_error(read(made, SHORT), [known(name, CHATS.index(one)) for one in SHORT]) > 1e-2
 
 
@@ -295,7 +302,8 @@ def test_policy_of_ones_own(name: str) -> None:
     chats = [SHORT[1], CHATS[9], CHATS[6]]
     for one in chats:
         assert rendered(made, one, policy) == prompts(family, one, policy)
-    assert max_error(read(made, chats, policy), [defined(made, family, one, policy) for one in chats]) <= 1e-4
+    assert max_error(read(made, chats, policy), [defined(made, family, one, policy) for one in chats]) <= 2e-4
+    # twice the usual: on these hazards Qwen3Guard's random twin is 8e-5 from float64 either way
 
 
 @pytest.mark.parametrize("name", BY_HAZARD)

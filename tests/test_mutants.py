@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +14,13 @@ from test_attacks import ATTACKS, attack_check
 from test_engine import CHATS, Define, chat, engine_log_probs, max_error, plain_log_probs, read, small_model, small_rows
 from tokenizers import Tokenizer
 
-from guard_magic.engine import local
+from guard_magic.engine import forward, head, packed_attention
 from guard_magic.engine.guard import Guard
-from guard_magic.engine.head import head_at
+from guard_magic.engine.head import read_at
 from guard_magic.engine.local import LocalEngine, Scored, TokenRow
+from guard_magic.engine.packed_attention import Pack
 from guard_magic.engine.prefix_cache import PrefixCache
+from guard_magic.engine.trial import can_pack, packing_error
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.protocols.llama_guard import STRUCTURE
 from guard_magic.protocols.plan import PromptPlan
@@ -29,14 +33,15 @@ LESS = LLAMA_GUARD_3.without(["S6", "S13"])
 
 
 class ReadsOneEarly(LocalEngine):
-    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
-        return super()._forward([s[:-1] for s in suffixes], prefix, [suffixes[0][-1], *chain[:-1]], wanted)
+    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
+        chain = (suffixes[0][-1], *ask.chain[:-1])
+        return super()._forward([s[:-1] for s in suffixes], prefix, replace(ask, chain=chain), is_packed)
 
 
 class PadsInFront(LocalEngine):
-    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
+    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
         width = max(map(len, suffixes))
-        return super()._forward([(*[0] * (width - len(s)), *s) for s in suffixes], prefix, chain, wanted)
+        return super()._forward([(*[0] * (width - len(s)), *s) for s in suffixes], prefix, ask, is_packed)
 
 
 class ReadsWrongNode(LocalEngine):
@@ -58,16 +63,17 @@ class FirstPrefix(PrefixCache):
 
 
 class FirstPrefixForAll(LocalEngine):
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
+    def __init__(self, model: Any, **options: Any) -> None:
+        super().__init__(model, **options)
         self.prefixes = FirstPrefix(model)
 
 
 class ForgetsThePrefix(LocalEngine):
-    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
-        return super()._forward(suffixes, (), chain, wanted)
+    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
+        return super()._forward(suffixes, (), ask, is_packed)
 
 
+@pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("name", ["tiny", "tiny_digits", "tiny_parts"])
 @pytest.mark.parametrize(
     "mutant",
@@ -79,9 +85,10 @@ def test_engine_mutants(
     define: Define,
     name: str,
     mutant: type[LocalEngine],
+    packs: bool,
 ) -> None:
     guard: Guard = request.getfixturevalue(name)
-    monkeypatch.setattr(guard, "engine", mutant(guard.model))
+    monkeypatch.setattr(guard, "engine", mutant(guard.model, packs=packs))
     error = max_error(read(guard, SOME), [define(guard, one) for one in SOME])
     if mutant is LocalEngine:
         assert error <= 1e-4
@@ -89,8 +96,91 @@ def test_engine_mutants(
         assert error > 1e-2
 
 
-def test_positions_one_early(tiny: Guard, define: Define, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "head_at", lambda model, positions: head_at(model, positions - 1))
+@pytest.mark.parametrize("packs", [True, False])
+def test_positions_one_early(tiny: Guard, define: Define, monkeypatch: pytest.MonkeyPatch, packs: bool) -> None:
+    monkeypatch.setattr(tiny, "engine", LocalEngine(tiny.model, packs=packs))
+    monkeypatch.setattr(forward, "read_at", lambda model, at, **how: read_at(model, at - 1, **how))
+    assert max_error(read(tiny, SOME), [define(tiny, one) for one in SOME]) > 1e-2
+
+
+def _rows_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Pack.__init__
+
+    def whole(self: Pack, lengths: Sequence[int], prefix: Any, bounds: torch.Tensor) -> None:
+        plain(self, [sum(lengths)], prefix, bounds)
+
+    monkeypatch.setattr(Pack, "__init__", whole)
+
+
+def _shares_are_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = packed_attention._merged
+    monkeypatch.setattr(packed_attention, "_merged", lambda own, s, ahead, t: merged(own, s, ahead, s))
+
+
+def _prefix_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_attention, "_merged", lambda own, *others: own)
+
+
+def _prefix_of_the_first_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = packed_attention._over_on_cpu
+
+    def wrong(pack: Pack, query: Any, keys: Any, values: Any, scale: Any) -> Any:
+        assert pack.prefix is not None
+        first = pack.prefix.layers[0]
+        return over(pack, query, first.keys, first.values, scale)
+
+    monkeypatch.setattr(packed_attention, "_over_on_cpu", wrong)
+
+
+def _places_go_on_from_row_to_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = forward.on_device
+
+    def on_device(values: Any, model: Any, *dtype: Any) -> torch.Tensor:
+        made = placed(values, model, *dtype)
+        if made.shape[:2] == (2, 1):  # ids and places of a packed batch
+            made[1, 0] = made[1, 0, 0] + torch.arange(made.shape[2])
+        return made
+
+    monkeypatch.setattr(forward, "on_device", on_device)
+
+
+def _rows_are_not_causal(monkeypatch: pytest.MonkeyPatch) -> None:
+    flash = packed_attention._flash_on_cpu
+    monkeypatch.setattr(packed_attention, "_flash_on_cpu", lambda *args, causal: flash(*args, causal=False))
+
+
+PACKING_MUTANTS = [
+    _rows_see_each_other,
+    _shares_are_even,
+    _prefix_is_not_seen,
+    _prefix_of_the_first_layer,
+    _places_go_on_from_row_to_row,
+    _rows_are_not_causal,
+]
+
+
+@pytest.mark.parametrize("breaks", PACKING_MUTANTS)
+def test_packing_mutants(
+    tiny: Guard, define: Define, monkeypatch: pytest.MonkeyPatch, breaks: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    """Each fails the comparison with the definition, and the trial at load, which then pads instead."""
+    ids = tiny.tokens("How do I bake bread?")
+    monkeypatch.setattr(tiny, "engine", LocalEngine(tiny.model, packs=True))
+    wanted = [define(tiny, one) for one in SOME]
+    assert max_error(read(tiny, SOME), wanted) <= 1e-4
+    assert packing_error(tiny.model, ids) < 1e-5
+    breaks(monkeypatch)
+    assert max_error(read(tiny, SOME), wanted) > 1e-2
+    assert not can_pack(tiny.model, ids)
+    assert not can_pack(copy.deepcopy(tiny.model).bfloat16(), ids), "bfloat16's rounding does not hide it"
+    tiny.engine = LocalEngine(tiny.model)
+    assert max_error(read(tiny, SOME), wanted) <= 1e-4
+    assert tiny.engine.packs is False
+
+
+def test_last_layer_narrowed_elsewhere(tiny: Guard, define: Define, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrowed = head._narrowed
+    monkeypatch.setattr(head, "_narrowed", lambda module, at: narrowed(module, at - 1))
     assert max_error(read(tiny, SOME), [define(tiny, one) for one in SOME]) > 1e-2
 
 
@@ -108,15 +198,15 @@ def test_prefix_of_another_policy(tiny: Guard, monkeypatch: pytest.MonkeyPatch) 
 class HeadByHand(LocalEngine):
     """Applies the head to the hidden states itself, without the model's own final transform."""
 
-    def _forward(self, suffixes: Any, prefix: Any, chain: Any, wanted: Any) -> list[list[float]]:
+    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
         found = []
         for suffix in suffixes:
-            ids = torch.tensor([[*prefix, *suffix, *chain]])
+            ids = torch.tensor([[*prefix, *suffix, *ask.chain]])
             states = self.model.model(input_ids=ids).last_hidden_state[0]
             logs = self.model.lm_head(states).log_softmax(-1)
             at = len(prefix) + len(suffix) - 1
-            found.append([float(logs[at + offset, token]) for offset, token in wanted])
-        return found
+            found.append([float(logs[at + offset, token]) for offset, token in ask.wanted])
+        return torch.tensor(found)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,17 @@
 """Plans of batches: pure integers, no tensors.
 
-Rows are ordered by length so that little is padded, and packed until a batch holds `budget` tokens,
-padding included.
+Rows are ordered by length, and a batch is filled until it holds `budget` tokens. Where rows stand side by side in a
+rectangle, padding counts; where they are packed end to end there is none.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-__all__ = ["group_positions", "halve", "nested_prefixes", "plan_batches"]
+__all__ = ["group_positions", "halve", "nested_prefixes", "plan_batches", "plan_packs"]
 
 _TIGHT = 0.9
 _FILLED = 0.25
@@ -28,7 +29,7 @@ def group_positions(keys: Sequence[Key]) -> dict[Key, list[int]]:
     return groups
 
 
-def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def plan_batches(lengths: Sequence[int], budget: int, n_most: int | None = None) -> list[list[int]]:
     """Pack rows into batches of at most `budget` padded tokens, longest rows first.
 
     Longest first, so that the batch most likely to run out of memory is the first to try. A batch that is a
@@ -41,20 +42,56 @@ def plan_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
         Tokens of each row.
     budget
         Tokens of a batch, padding included; a row longer than this is a batch of its own.
+    n_most
+        Rows of a batch at the most; None for any number.
 
     Returns
     -------
     list of list of int
         Positions in `lengths`; each position once. Rows of equal length keep their order.
     """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     batches: list[list[int]] = []
-    for i in order:
-        if batches and _takes(len(batches[-1]), lengths[batches[-1][0]], lengths[i], budget):
-            batches[-1].append(i)
+    for i in _longest_first(lengths):
+        last = batches[-1] if batches else []
+        if last and len(last) != n_most and _takes(len(last), lengths[last[0]], lengths[i], budget):
+            last.append(i)
         else:
             batches.append([i])
     return batches
+
+
+def plan_packs(lengths: Sequence[int], budget: int, n_most: int | None = None) -> list[list[int]]:
+    """Pack rows end to end into batches of at most `budget` tokens and of about equal size, longest rows first.
+
+    Parameters
+    ----------
+    lengths
+        Tokens of each row.
+    budget
+        Tokens of a batch; a row longer than this is a batch of its own.
+    n_most
+        Rows of a batch at the most; None for any number.
+
+    Returns
+    -------
+    list of list of int
+        As `plan_batches`: nothing is padded, so that rows of any length stand side by side.
+    """
+    total = sum(lengths)
+    even = math.ceil(total / math.ceil(total / budget)) if total else budget
+    batches: list[list[int]] = []
+    n_tokens = 0
+    for i in _longest_first(lengths):
+        if not batches or len(batches[-1]) == n_most or n_tokens >= even or n_tokens + lengths[i] > budget:
+            batches.append([])
+            n_tokens = 0
+        batches[-1].append(i)
+        n_tokens += lengths[i]
+    return batches
+
+
+def _longest_first(lengths: Sequence[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda i: -lengths[i])
 
 
 def nested_prefixes(rows: Sequence[tuple[int, ...]], shared: Sequence[int]) -> list[int]:

@@ -4,24 +4,28 @@ The engine knows nothing of conversations, policies or verdicts. Each row is a p
 be shared with others; all rows get the same chain of tokens appended, and the engine reports the
 log-probabilities of the tokens asked for at offsets along that chain.
 
-Right padding needs no attention mask and no position ids here: attention is causal, padding stands after
-every position that is read, and positions count from the prefix on.
+Batches are packed end to end where the model and its device can (`packs`, tried once on the model itself), and
+padded elsewhere; `forward` has both ways. On CUDA the next batch is launched before the last one's numbers are
+waited for, so that the device never waits for the host.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from guard_magic.engine.batching import group_positions, halve, plan_batches
-from guard_magic.engine.head import head_at
-from guard_magic.engine.memory import is_out_of_memory, token_budget
+from guard_magic.engine.batching import group_positions, halve, plan_batches, plan_packs
+from guard_magic.engine.forward import on_device, packed_logits, padded_logits
+from guard_magic.engine.memory import head_rows, is_out_of_memory, token_budget
 from guard_magic.engine.prefix_cache import PrefixCache
+from guard_magic.engine.trial import can_pack, longest_packed
 
 __all__ = ["LocalEngine", "Scored", "TokenRow"]
 
@@ -57,6 +61,19 @@ class Scored:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What is the same for all rows of a call: the chain, and what is read along it."""
+
+    chain: tuple[int, ...]
+    wanted: tuple[Wanted, ...]
+
+    @property
+    def offsets(self) -> list[int]:
+        """The offsets that are read, ascending."""
+        return sorted({offset for offset, _ in self.wanted})
+
+
 class LocalEngine:
     """A model on this machine, asked in batches.
 
@@ -65,18 +82,23 @@ class LocalEngine:
     model
         A transformers causal language model in eval mode. It is never changed; hooks are removed after use.
     budget
-        Padded tokens a batch; None to choose by the device.
+        Tokens a batch, padding included; None to choose by the device.
     share_prefix
         Whether prompt prefixes are computed once; False only for measuring what that brings.
+    packs
+        Whether rows are packed end to end; None to find out on the model itself.
     """
 
-    def __init__(self, model: Any, *, budget: int | None = None, share_prefix: bool = True) -> None:
+    def __init__(
+        self, model: Any, *, budget: int | None = None, share_prefix: bool = True, packs: bool | None = None
+    ) -> None:
         self.model = model
         self.budget = budget
         self.share_prefix = share_prefix
+        self.packs = packs
         self.prefixes = PrefixCache(model)
         self.n_forwards = 0
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def score(self, rows: Sequence[TokenRow], chain: Sequence[int], wanted: Sequence[Wanted]) -> Iterator[Scored]:
         """Score `rows`, yielding after each batch.
@@ -96,21 +118,14 @@ class LocalEngine:
             Every row exactly once over all batches, in the engine's own order. A row that does not fit into
             memory alone comes with an error; other failures are raised.
         """
-        shared = [row.ids[: row.n_prefix] if self.share_prefix else () for row in rows]
-        for prefix, members in group_positions(shared).items():
-            lengths = [len(rows[i].ids) - len(prefix) + len(chain) for i in members]
-            batches = plan_batches(lengths, self.budget or token_budget(self.model))
-            pending = [[members[i] for i in batch] for batch in reversed(batches)]
-            while pending:
-                batch = pending.pop()
-                scored = self._try_batch([rows[i].ids[len(prefix) :] for i in batch], prefix, chain, wanted)
-                if scored is not None:
-                    yield Scored(batch, scored)
-                elif len(batch) == 1:
-                    yield Scored(batch, None, f"out of memory for one prompt of {len(rows[batch[0]].ids)} tokens")
-                else:
-                    _log.info("out of memory at %d rows: halving", len(batch))
-                    pending += reversed(halve(batch))
+        ask = _Ask(tuple(chain), tuple(wanted))
+        waiting: deque[Callable[[], Scored]] = deque()
+        for finish in self._launched(rows, ask):
+            waiting.append(finish)
+            if len(waiting) > (self.model.device.type == "cuda"):
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
 
     def close(self) -> None:
         """Drop the model and all prefixes."""
@@ -118,13 +133,47 @@ class LocalEngine:
         self.prefixes = PrefixCache(None)
         self.model = None
 
+    def _launched(self, rows: Sequence[TokenRow], ask: _Ask) -> Iterator[Callable[[], Scored]]:
+        """Launch all batches in turn; what is yielded waits for one and returns what it gave."""
+        for prefix, is_packed, batches in self._plan(rows, ask):
+            pending = list(reversed(batches))
+            while pending:
+                batch = pending.pop()
+                suffixes = [rows[i].ids[len(prefix) :] for i in batch]
+                finish = self._try_batch(suffixes, prefix, ask, is_packed)
+                if finish is not None:
+                    yield partial(_scored, batch, finish)
+                elif len(batch) == 1:
+                    error = f"out of memory for one prompt of {len(rows[batch[0]].ids)} tokens"
+                    yield partial(Scored, batch, None, error)
+                else:
+                    _log.info("out of memory at %d rows: halving", len(batch))
+                    pending += reversed(halve(batch))
+
+    def _plan(self, rows: Sequence[TokenRow], ask: _Ask) -> Iterator[tuple[tuple[int, ...], bool, list[list[int]]]]:
+        """Yield prefixes, each with the batches behind it and whether they are packed; in positions in `rows`."""
+        if not rows:
+            return
+        if self.packs is None:
+            with self.lock:
+                self.packs = can_pack(self.model, rows[0].ids)
+        longest = longest_packed(self.model)
+        n_most = head_rows(self.model, len(ask.offsets))
+        shared = [row.ids[: row.n_prefix] if self.share_prefix else () for row in rows]
+        fits = [self.packs and (longest is None or len(row.ids) + len(ask.chain) <= longest) for row in rows]
+        for (prefix, is_packed), members in group_positions(list(zip(shared, fits, strict=True))).items():
+            lengths = [len(rows[i].ids) - len(prefix) + len(ask.chain) for i in members]
+            budget = self.budget or token_budget(self.model, is_packed=is_packed)
+            batches = (plan_packs if is_packed else plan_batches)(lengths, budget, n_most)
+            yield prefix, is_packed, [[members[i] for i in batch] for batch in batches]
+
     def _try_batch(
-        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], chain: Sequence[int], wanted: Sequence[Wanted]
-    ) -> list[list[float]] | None:
-        """Return the batch's log-probabilities, or None if memory ran out."""
+        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], ask: _Ask, is_packed: bool
+    ) -> Callable[[], list[list[float]]] | None:
+        """Launch a batch; return what waits for its log-probabilities, or None if memory ran out."""
         try:
-            with self._lock, torch.inference_mode():
-                return self._forward(suffixes, prefix, chain, wanted)
+            with self.lock, torch.inference_mode():
+                return _fetched(self._forward(suffixes, prefix, ask, is_packed))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -133,21 +182,38 @@ class LocalEngine:
         return None
 
     def _forward(
-        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], chain: Sequence[int], wanted: Sequence[Wanted]
-    ) -> list[list[float]]:
-        offsets = sorted({offset for offset, _ in wanted})
-        width = max(map(len, suffixes)) + len(chain)
-        padded = [[*suffix, *chain, *[0] * (width - len(suffix) - len(chain))] for suffix in suffixes]
-        device = self.model.device
-        ids = torch.tensor(padded, device=device)  # (n_rows, width)
+        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], ask: _Ask, is_packed: bool
+    ) -> torch.Tensor:
+        """Return the log-probabilities asked for, (n_rows, n_wanted), float64, on the device."""
+        offsets = ask.offsets
+        ids = [(*suffix, *ask.chain) for suffix in suffixes]
         reads = [[len(suffix) - 1 + offset for offset in offsets] for suffix in suffixes]
-        positions = torch.tensor(reads, device=device)  # (n_rows, n_offsets)
         past = self.prefixes.get(prefix)
         self.n_forwards += 1
-        with head_at(self.model, positions):
-            logits = self.model(input_ids=ids, past_key_values=past, use_cache=past is not None).logits
-        log_probs = logits.float().log_softmax(-1)  # (n_rows, n_offsets, n_vocabulary)
-        at = torch.tensor([offsets.index(offset) for offset, _ in wanted], device=device)
-        tokens = torch.tensor([token for _, token in wanted], device=device)
-        picked: list[list[float]] = log_probs[:, at, tokens].double().tolist()
-        return picked
+        if is_packed:
+            logits = packed_logits(self.model, ids, reads, past, len(prefix))
+        else:
+            logits = padded_logits(self.model, ids, reads, past)
+        at = on_device([offsets.index(offset) for offset, _ in ask.wanted], self.model)
+        tokens = on_device([token for _, token in ask.wanted], self.model)
+        return logits.log_softmax(-1)[:, at, tokens].double()
+
+
+def _fetched(numbers: torch.Tensor) -> Callable[[], list[list[float]]]:
+    """Bring numbers to the host; the function returned waits for them, and nothing else does."""
+    if numbers.device.type != "cuda":
+        return numbers.tolist
+    host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True).copy_(numbers, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+
+    def wait() -> list[list[float]]:
+        done.synchronize()
+        found: list[list[float]] = host.tolist()
+        return found
+
+    return wait
+
+
+def _scored(positions: list[int], finish: Callable[[], list[list[float]]]) -> Scored:
+    return Scored(positions, finish())

@@ -22,6 +22,7 @@ __all__ = [
     "choose_dtype",
     "free_nbytes",
     "gguf_shapes",
+    "head_rows",
     "is_out_of_memory",
     "kv_bytes_per_token",
     "native_dtype",
@@ -33,6 +34,10 @@ __all__ = [
 CPU_BUDGET = 1_024
 """Tokens of a batch on the CPU: larger batches were slower there (benchmarks/LOG.md)."""
 
+CPU_PACK = 2_048
+"""Tokens of a packed batch on the CPU, where nothing is padded."""
+
+_HEAD_NBYTES = 1 << 30
 _GPU_BUDGET = 65_536
 _MIN_BUDGET = 512
 _SHARE = 0.5
@@ -46,14 +51,21 @@ def kv_bytes_per_token(model: Any) -> int:
     return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
 
 
-def token_budget(model: Any) -> int:
-    """Return how many padded tokens a batch may hold on this model's device.
+def head_rows(model: Any, n_reads: int) -> int:
+    """Return how many rows a batch may hold for the logits at `n_reads` positions of each to stay within bounds."""
+    n_vocabulary = int(model.config.get_text_config().vocab_size)
+    nbytes = _HEAD_NBYTES if model.device.type == "cuda" else _HEAD_NBYTES // 4
+    return max(1, nbytes // (4 * n_vocabulary * max(1, n_reads)))
+
+
+def token_budget(model: Any, *, is_packed: bool = False) -> int:
+    """Return how many tokens a batch may hold on this model's device, padding included.
 
     On the CPU a fixed number. On CUDA half of the free memory, divided by what a token costs at the widest
     place of one layer: keys and values are not kept, so layers do not add up.
     """
     if model.device.type != "cuda":
-        return CPU_BUDGET
+        return CPU_PACK if is_packed else CPU_BUDGET
     free, _ = torch.cuda.mem_get_info(model.device)
     reserved = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     config = model.config.get_text_config()
