@@ -15,7 +15,7 @@ ends) narrow what goes in and sharpen what comes out:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -97,7 +97,14 @@ def _float32_logits(head: Any, hidden: torch.Tensor, logits: torch.Tensor) -> to
     weight = getattr(head, "weight", None)
     if type(head) is not torch.nn.Linear or weight is None or not weight.dtype.is_floating_point:
         return logits.float()
-    states = hidden.float()
-    parts = [states @ weight[i : i + _CHUNK].float().T for i in range(0, weight.shape[0], _CHUNK)]
-    whole = torch.cat(parts, dim=-1)
+    whole = _float32_product(hidden.flatten(0, 1), weight).view(*hidden.shape[:2], -1)
     return whole if head.bias is None else whole + head.bias.float()
+
+
+def _float32_product(states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return states x weight.T in float32; products of two halves are exact there, so only their sum is rounded."""
+    if weight.is_cuda and states.dtype == weight.dtype:
+        with suppress(TypeError, NotImplementedError):  # torch before 2.8 widens the weights instead
+            return torch.mm(states, weight.T, out_dtype=torch.float32)
+    wide = states.float()
+    return torch.cat([wide @ part.float().T for part in torch.split(weight, _CHUNK)], dim=-1)

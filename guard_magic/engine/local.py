@@ -15,6 +15,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from typing import Any
 import torch
 
 from guard_magic.engine.batching import group_positions, halve, plan_batches, plan_packs
+from guard_magic.engine.compiled import CompiledLayers
+from guard_magic.engine.float32 import float32_arithmetic
 from guard_magic.engine.forward import on_device, packed_logits, padded_logits
 from guard_magic.engine.memory import head_rows, is_out_of_memory, token_budget
 from guard_magic.engine.prefix_cache import PrefixCache
@@ -63,10 +66,11 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """What is the same for all rows of a call: the chain, and what is read along it."""
+    """What is the same for all rows of a call: the chain, what is read along it, and whether each row is alone."""
 
     chain: tuple[int, ...]
     wanted: tuple[Wanted, ...]
+    alone: bool
 
     @property
     def offsets(self) -> list[int]:
@@ -87,20 +91,31 @@ class LocalEngine:
         Whether prompt prefixes are computed once; False only for measuring what that brings.
     packs
         Whether rows are packed end to end; None to find out on the model itself.
+    compiles
+        Whether packed batches run through compiled layers.
     """
 
     def __init__(
-        self, model: Any, *, budget: int | None = None, share_prefix: bool = True, packs: bool | None = None
+        self,
+        model: Any,
+        *,
+        budget: int | None = None,
+        share_prefix: bool = True,
+        packs: bool | None = None,
+        compiles: bool = False,
     ) -> None:
         self.model = model
         self.budget = budget
         self.share_prefix = share_prefix
         self.packs = packs
+        self.compiled = CompiledLayers(model) if compiles else None
         self.prefixes = PrefixCache(model)
         self.n_forwards = 0
         self.lock = threading.RLock()
 
-    def score(self, rows: Sequence[TokenRow], chain: Sequence[int], wanted: Sequence[Wanted]) -> Iterator[Scored]:
+    def score(
+        self, rows: Sequence[TokenRow], chain: Sequence[int], wanted: Sequence[Wanted], *, alone: bool = False
+    ) -> Iterator[Scored]:
         """Score `rows`, yielding after each batch.
 
         Parameters
@@ -111,6 +126,9 @@ class LocalEngine:
             Token ids appended to every row.
         wanted
             Pairs (offset, token id): the log-probability of that token after `offset` tokens of the chain.
+        alone
+            Whether each row is read by itself, whole and in float32: many times slower, and the same numbers
+            whatever was asked before or beside it.
 
         Yields
         ------
@@ -118,7 +136,7 @@ class LocalEngine:
             Every row exactly once over all batches, in the engine's own order. A row that does not fit into
             memory alone comes with an error; other failures are raised.
         """
-        ask = _Ask(tuple(chain), tuple(wanted))
+        ask = _Ask(tuple(chain), tuple(wanted), alone)
         waiting: deque[Callable[[], Scored]] = deque()
         for finish in self._launched(rows, ask):
             waiting.append(finish)
@@ -131,6 +149,7 @@ class LocalEngine:
         """Drop the model and all prefixes."""
         self.prefixes.clear()
         self.prefixes = PrefixCache(None)
+        self.compiled = None
         self.model = None
 
     def _launched(self, rows: Sequence[TokenRow], ask: _Ask) -> Iterator[Callable[[], Scored]]:
@@ -154,6 +173,9 @@ class LocalEngine:
         """Yield prefixes, each with the batches behind it and whether they are packed; in positions in `rows`."""
         if not rows:
             return
+        if ask.alone:
+            yield (), False, [[i] for i in range(len(rows))]
+            return
         if self.packs is None:
             with self.lock:
                 self.packs = can_pack(self.model, rows[0].ids)
@@ -172,7 +194,7 @@ class LocalEngine:
     ) -> Callable[[], list[list[float]]] | None:
         """Launch a batch; return what waits for its log-probabilities, or None if memory ran out."""
         try:
-            with self.lock, torch.inference_mode():
+            with self.lock, torch.inference_mode(), float32_arithmetic() if ask.alone else nullcontext():
                 return _fetched(self._forward(suffixes, prefix, ask, is_packed))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -191,7 +213,8 @@ class LocalEngine:
         past = self.prefixes.get(prefix)
         self.n_forwards += 1
         if is_packed:
-            logits = packed_logits(self.model, ids, reads, past, len(prefix))
+            with self.compiled.used() if self.compiled else nullcontext():
+                logits = packed_logits(self.model, ids, reads, past, len(prefix))
         else:
             logits = padded_logits(self.model, ids, reads, past)
         at = on_device([offsets.index(offset) for offset, _ in ask.wanted], self.model)

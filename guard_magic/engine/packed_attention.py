@@ -27,7 +27,7 @@ import torch
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
-__all__ = ["NAME", "Pack", "packed"]
+__all__ = ["NAME", "Pack", "attend", "packed"]
 
 NAME = "guard_magic_packed"
 """No mask function is registered under it, so transformers makes no mask."""
@@ -76,7 +76,7 @@ def packed(model: Any, pack: Pack) -> Iterator[None]:
         _current.reset(token)
 
 
-def _attend(
+def attend(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -90,8 +90,8 @@ def _attend(
     unknown = [name for name in _UNKNOWN if options.get(name) is not None]
     if pack is None or unknown or attention_mask is not None or query.shape[2] != sum(pack.lengths):
         raise NotImplementedError(f"packed attention knows no {', '.join(unknown) or 'masks or other batches'}")
-    attend = _own_on_cuda if query.is_cuda else _own_on_cpu
-    own, own_sum = attend(pack, query, key, value, scaling)
+    among = _own_on_cuda if query.is_cuda else _own_on_cpu
+    own, own_sum = among(pack, query, key, value, scaling)
     if pack.prefix is None:
         return own.unsqueeze(0), None
     layer = pack.prefix.layers[module.layer_idx]
@@ -100,7 +100,7 @@ def _attend(
     return _merged(own, own_sum, ahead, ahead_sum).unsqueeze(0), None
 
 
-AttentionInterface.register(NAME, _attend)
+AttentionInterface.register(NAME, attend)
 
 
 def _merged(own: torch.Tensor, own_sum: torch.Tensor, ahead: torch.Tensor, ahead_sum: torch.Tensor) -> torch.Tensor:
