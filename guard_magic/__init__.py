@@ -362,7 +362,8 @@ def load(
     revision
         Branch, tag or commit of a hub repository.
     quantization
-        Not supported yet.
+        ``"int8"`` or ``"int4"``: weights in so many bits, for memory; ``"fp8"``: FP8 products, for GPUs that multiply
+        them. None for whole weights. Not for GGUF files.
     protocol
         None to recognise the guard family; ``"llama-guard-3"`` forces it.
     min_verdict_mass

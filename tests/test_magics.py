@@ -251,8 +251,8 @@ def test_help(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> No
     assert run(shell, "%guard policy -h") is None
     assert "zero-shot" in capsys.readouterr().out
     assert run(shell, "%guard load --help") is None
-    assert "--quantization {int8,int4}" in capsys.readouterr().out
-    assert "--quantization int8|int4" in shell.object_inspect_text("%guard")
+    assert "--quantization {int8,int4,fp8}" in capsys.readouterr().out
+    assert "--quantization int8|int4|fp8" in shell.object_inspect_text("%guard")
     assert "%guard load SOURCE" in shell.object_inspect_text("%guard")
 
 
@@ -387,6 +387,7 @@ def test_completion(shell: InteractiveShell) -> None:
     assert complete(shell, "%moderate -p granite-guardian -x s") == ["sexual_content", "social_bias"]
     assert complete(shell, "%guard load some/guard --qu") == ["--quantization"]
     assert complete(shell, "%guard load some/guard --quantization int") == ["int4", "int8"]
+    assert complete(shell, "%guard load some/guard --quantization f") == ["fp8"]
     shell.user_ns["policy_of_mine"] = {"S1": "Spam"}
     assert "policy_of_mine" in complete(shell, "%guard policy policy_of"), "variables are IPython's to complete"
     body = "%%moderate\n-g t"

@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from guard_magic.engine import memory
 from guard_magic.engine.guard import Guard
-from guard_magic.engine.quantize import BITS, quantization_config, quantize_linears
+from guard_magic.engine.quantize import QUANTIZATIONS, check_device, quantization_config, quantize_linears
 from guard_magic.errors import GuardError, LoadError
 
 __all__ = ["EMBEDDED", "free_memory", "load_guard"]
@@ -38,6 +38,9 @@ EMBEDDED = Path(__file__).parent.parent / "embedded"
 
 _UNKNOWN = "unknown"
 """The revision of weights that do not say which they are: their scores are cached for this load alone."""
+
+_SMALLER = ("int8", "int4")
+"""Quantizations that are suggested where memory is short."""
 
 _READ_IMAGES = frozenset({"mllama", "llama4"})
 """Models that transformers opens as readers of images; of them the text path is used."""
@@ -96,8 +99,10 @@ def load_guard(
     revision
         A branch, tag or commit of a hub repository.
     quantization
-        ``"int8"`` or ``"int4"`` to keep the weights of linear layers in 8.25 or 5 bits; None to keep them whole.
-        Embeddings and output head stay as `dtype` says. Not for GGUF files.
+        ``"int8"`` or ``"int4"`` to keep the weights of linear layers in 8.25 or 5 bits, for memory. ``"fp8"`` to
+        round their activations too and multiply in FP8, for speed on GPUs with FP8 tensor cores; elsewhere it
+        works with a `GuardWarning`. None to keep them whole. Embeddings and output head stay as `dtype` says. Not
+        for GGUF files.
     protocol, min_verdict_mass
         As for `Guard`.
 
@@ -108,8 +113,8 @@ def load_guard(
     ProtocolError
         Where it is no guard that can be asked.
     """
-    if quantization is not None and quantization not in BITS:
-        raise LoadError(f"no quantization {quantization!r}", hint="Use 'int8' or 'int4', or leave it out.")
+    if quantization is not None and quantization not in QUANTIZATIONS:
+        raise LoadError(f"no quantization {quantization!r}", hint="Use 'int8', 'int4' or 'fp8', or leave it out.")
     found = _locate(EMBEDDED if source == "embedded" else source, revision)
     if found.gguf and quantization:
         raise LoadError(
@@ -119,6 +124,8 @@ def load_guard(
         )
     chosen_device = memory.choose_device(device)
     chosen_dtype = memory.choose_dtype(dtype, chosen_device)
+    if quantization is not None:
+        check_device(quantization, chosen_device)
     with _loading(source, quiet=source == "embedded"):
         model, tokenizer, commit = _open(found, source, chosen_device, chosen_dtype, quantization)
         made = f"-{quantization}" if quantization else ""
@@ -183,7 +190,7 @@ def _open(
     if quantization and getattr(config, "quantization_config", None) is not None:
         raise LoadError(f"{source} is quantized already, so not as {quantization}", hint="Leave quantization out.")
     early = quantization if adapter is None else None  # an adapter is merged into whole weights
-    offered = () if adapter or getattr(config, "quantization_config", None) else tuple(BITS)
+    offered = () if adapter or getattr(config, "quantization_config", None) else _SMALLER
     memory.check_room(source, _shapes(base), device, dtype, early, offered=offered)
     has_tokenizer = adapter is None or found.find("tokenizer_config.json") is not None
     tokenizer = _tokenizer(found if has_tokenizer else base)

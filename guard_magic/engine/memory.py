@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 
-from guard_magic.engine.quantize import BITS, bits_per_weight
+from guard_magic.engine.quantize import bits_per_weight
 from guard_magic.errors import LoadError
 
 __all__ = [
@@ -153,7 +153,7 @@ class WeightShape:
             n_elements *= size
         bits = None
         if quantization is not None and len(self.shape) == 2 and not any(part in self.name for part in _KEPT):
-            bits = bits_per_weight(self.shape[1], BITS[quantization])
+            bits = bits_per_weight(*self.shape, quantization)
         return n_elements * (self.fixed or (itemsize if bits is None else bits / 8))
 
 

@@ -1,11 +1,14 @@
-"""Weights in 8 or 4 bits: a guard in half or a third of its memory, on every device, with nothing to install.
+"""Linear layers in 8 or 4 bits: a guard in half or a third of its memory, with nothing to install.
 
-Only weights are quantized. Each row of a linear layer is cut into groups; a group keeps its smallest value
-and a step, each weight the number of steps above it. A forward pass restores one layer's weights at a time
-and multiplies as usual. The engine reads whole batches of prompts, so that costs little beside the product.
+**int8 and int4** are for memory, on every device. Only weights are quantized. Each row of a linear layer is cut
+into groups; a group keeps its smallest value and a step, each weight the number of steps above it. A forward
+pass restores one layer's weights at a time and multiplies as usual. The engine reads whole batches of prompts,
+so that costs little beside the product. Activations stay as they are.
 
-Activations stay as they are, so a row's score still does not depend on its neighbours. The embeddings and
-the output head stay as they are too: verdicts are read from the head in float32.
+**fp8** is for speed, on GPUs that multiply FP8 numbers (`engine/float8.py`): activations are rounded too.
+
+None lets a row's quantization depend on its neighbours. The embeddings and the output head stay as they are:
+verdicts are read from the head in float32.
 
 Packages were tried first. bitsandbytes 0.50 rounds activations in int8 and computes in bfloat16 on the CPU, so
 rows depend on their neighbours; torchao 0.18 has no int4 for the CPU.
@@ -13,7 +16,9 @@ rows depend on their neighbours; torchao 0.18 has no int4 for the CPU.
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -22,26 +27,94 @@ from transformers.quantizers import HfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-__all__ = ["BITS", "QuantizedLinear", "bits_per_weight", "quantization_config", "quantize_linears"]
+from guard_magic.engine.float8 import FLOAT8, Float8Linear, float8_obstacle
+from guard_magic.errors import GuardWarning, LoadError
 
-BITS = {"int8": 8, "int4": 4}
-"""Bits of a weight, by the name of the quantization."""
-
-_GROUPS = {8: (128, 64, 32, 16), 4: (32, 16)}
-"""Weights that share a step: the largest that divides the row."""
+__all__ = [
+    "QUANTIZATIONS",
+    "QuantizedLinear",
+    "bits_per_weight",
+    "check_device",
+    "quantization_config",
+    "quantize_linears",
+]
 
 _METHOD = "guard_magic"
 
 
-def group_size(n_in: int, bits: int) -> int | None:
-    """Return how many weights of a row of `n_in` share a step; None where no group fits."""
-    return next((size for size in _GROUPS[bits] if n_in % size == 0), None)
+class _Way(Protocol):
+    """One way of keeping a layer's weights."""
+
+    def bits_per_weight(self, n_out: int, n_in: int) -> float | None: ...
+
+    def layer(self, weight: torch.Tensor, bias: nn.Parameter | None) -> nn.Module: ...
 
 
-def bits_per_weight(n_in: int, bits: int) -> float | None:
-    """Return the bits that a weight costs with its share of step and smallest value; None: not quantized."""
-    size = group_size(n_in, bits)
-    return None if size is None else bits + 32 / size
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Whole numbers of steps; of `groups`, the largest that divides a row says how many weights share a step."""
+
+    bits: int
+    groups: tuple[int, ...]
+
+    def group_size(self, n_in: int) -> int | None:
+        return next((size for size in self.groups if n_in % size == 0), None)
+
+    def bits_per_weight(self, n_out: int, n_in: int) -> float | None:
+        size = self.group_size(n_in)
+        return None if size is None else self.bits + 32 / size
+
+    def layer(self, weight: torch.Tensor, bias: nn.Parameter | None) -> nn.Module:
+        return QuantizedLinear(weight, self.bits, bias)
+
+
+class _Float8:
+    """FP8 numbers with a float32 scale a row; the tensor cores take multiples of 16."""
+
+    def bits_per_weight(self, n_out: int, n_in: int) -> float | None:
+        return None if n_out % 16 or n_in % 16 else 8 + 32 / n_in
+
+    def layer(self, weight: torch.Tensor, bias: nn.Parameter | None) -> nn.Module:
+        return Float8Linear(weight, bias)
+
+
+_STEPS = {8: _Steps(8, (128, 64, 32, 16)), 4: _Steps(4, (32, 16))}
+_WAYS: dict[str, _Way] = {"int8": _STEPS[8], "int4": _STEPS[4], "fp8": _Float8()}
+
+QUANTIZATIONS = tuple(_WAYS)
+"""The names that can be asked for."""
+
+
+def bits_per_weight(n_out: int, n_in: int, quantization: str) -> float | None:
+    """Return the bits that a weight of a layer costs with its share of what is kept beside; None: not quantized."""
+    return _WAYS[quantization].bits_per_weight(n_out, n_in)
+
+
+def check_device(quantization: str, device: torch.device) -> None:
+    """Warn where `device` brings a quantization none of its advantage: fp8 without FP8 hardware is only slow.
+
+    Raises
+    ------
+    LoadError
+        Where `device` does not even know the numbers.
+    """
+    if quantization != "fp8":
+        return
+    obstacle = float8_obstacle(device)
+    try:
+        torch.zeros(1, device=device).to(FLOAT8)
+    except (RuntimeError, TypeError, AssertionError):
+        raise LoadError(
+            f"quantization='fp8' cannot be used on {device}: {obstacle}",
+            hint="Use quantization='int8', which works on every device.",
+        ) from None
+    if obstacle:
+        warnings.warn(
+            f"quantization='fp8' saves no time on {device} ({obstacle}): it rounds as a GPU with FP8 hardware does and "
+            "is slower than whole weights; 'int8' is as small and closer to them",
+            GuardWarning,
+            stacklevel=3,
+        )
 
 
 class QuantizedLinear(nn.Module):
@@ -67,7 +140,7 @@ class QuantizedLinear(nn.Module):
         self.bits = bits
         self.compute_dtype = weight.dtype
         kept = torch.bfloat16 if weight.dtype == torch.bfloat16 else torch.float16
-        size = group_size(self.in_features, bits) or self.in_features
+        size = _STEPS[bits].group_size(self.in_features) or self.in_features
         groups = weight.detach().float().view(self.out_features, -1, size)
         lows = groups.amin(-1, keepdim=True).to(kept)
         steps = ((groups.amax(-1, keepdim=True) - lows.float()) / (2**bits - 1)).to(kept)
@@ -102,14 +175,13 @@ def quantize_linears(model: Any, quantization: str) -> Any:
     Parameters
     ----------
     model
-        A transformers model.
+        A transformers model, on the device where it stays.
     quantization
-        A name in `BITS`.
+        A name in `QUANTIZATIONS`.
     """
-    bits = BITS[quantization]
     for name, module in list(model.named_modules()):
-        if _is_quantizable(model, module, bits):
-            _replace(model, name, QuantizedLinear(module.weight, bits, module.bias))
+        if _is_quantizable(model, module, quantization):
+            _replace(model, name, _WAYS[quantization].layer(module.weight, module.bias))
     return model
 
 
@@ -118,13 +190,15 @@ def quantization_config(quantization: str) -> Any:
 
     The full weights are never in memory at once.
     """
-    return _Config(BITS[quantization])
+    return _Config(quantization)
 
 
-def _is_quantizable(model: Any, module: nn.Module, bits: int) -> bool:
+def _is_quantizable(model: Any, module: nn.Module, quantization: str) -> bool:
     if type(module) is not nn.Linear or module is model.get_output_embeddings():
         return False
-    return module.weight is not model.get_input_embeddings().weight and group_size(module.in_features, bits) is not None
+    if module.weight is model.get_input_embeddings().weight:
+        return False
+    return bits_per_weight(module.out_features, module.in_features, quantization) is not None
 
 
 def _replace(model: Any, name: str, module: nn.Module) -> None:
@@ -133,9 +207,9 @@ def _replace(model: Any, name: str, module: nn.Module) -> None:
 
 
 class _Config(QuantizationConfigMixin):  # type: ignore[misc]
-    def __init__(self, bits: int) -> None:
+    def __init__(self, quantization: str) -> None:
         self.quant_method = _METHOD
-        self.bits = bits
+        self.quantization = quantization
 
 
 class _Quantizer(HfQuantizer):  # type: ignore[misc]
@@ -143,10 +217,11 @@ class _Quantizer(HfQuantizer):  # type: ignore[misc]
 
     def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
         name, _, kind = param_name.rpartition(".")
-        return kind == "weight" and _is_quantizable(model, model.get_submodule(name), self.quantization_config.bits)
+        quantization = self.quantization_config.quantization
+        return kind == "weight" and _is_quantizable(model, model.get_submodule(name), quantization)
 
     def get_quantize_ops(self) -> Any:
-        return _Quantize(self.quantization_config.bits)
+        return _Quantize(self.quantization_config.quantization)
 
     def is_serializable(self) -> bool:
         return False
@@ -157,17 +232,17 @@ class _Quantizer(HfQuantizer):  # type: ignore[misc]
 
 
 class _Quantize(ConversionOps):  # type: ignore[misc]
-    """One weight off the disk: its layer becomes a `QuantizedLinear`, so nothing is left to load for it."""
+    """One weight off the disk: its layer is replaced by a quantized one, so nothing is left to load for it."""
 
-    def __init__(self, bits: int) -> None:
-        self.bits = bits
+    def __init__(self, quantization: str) -> None:
+        self.quantization = quantization
 
     def convert(self, input_dict: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
         model, full_name = kwargs["model"], kwargs["full_layer_name"]
         (weight,) = input_dict.values()
         weight = weight[0] if isinstance(weight, list) else weight
         name = full_name.removesuffix(".weight")
-        layer = QuantizedLinear(weight, self.bits, model.get_submodule(name).bias)
+        layer = _WAYS[self.quantization].layer(weight, model.get_submodule(name).bias)
         layer._is_hf_initialized = True  # type: ignore[assignment]
         _replace(model, name, layer)
         kwargs["missing_keys"].discard(full_name)

@@ -87,7 +87,7 @@ class GuardMagics(Magics):
 
         ::
 
-            %guard load SOURCE [--name N] [--device D] [--dtype D] [--revision R] [--quantization int8|int4]
+            %guard load SOURCE [--name N] [--device D] [--dtype D] [--revision R] [--quantization int8|int4|fp8]
                                [--protocol P] [--min-verdict-mass M]
             %guard status | use NAME | unload [NAME] | threshold [T] | policy [POLICY|list|reset] | cache [clear]
 
