@@ -1,26 +1,29 @@
-"""Guards of the true Llama Guard 3 shape with random weights, for tests and benchmarks.
+"""Guards of the true Llama Guard 3 and Qwen3Guard shapes with random weights, for tests and benchmarks.
 
-The tokenizer is the real Llama 3 one (from the `llama-models` package on PyPI), the chat template is
-Llama-Guard-3-8B's, the code path is the real one; only the weights are random. Random weights spread
+The tokenizers are the real ones (from the `llama-models` and `dashscope` packages on PyPI), the chat templates render
+what the guards' own do, the code path is the real one; only the weights are random. Random weights spread
 probability over 128,256 words so thinly that any position would pass a test, so the head's rows of the
 verdict and code tokens are scaled until scores span 0.01 to 0.99 (`answering_model`).
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.resources
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
 TEMPLATE = (Path(__file__).parent / "llama_guard_3_8b.jinja").read_text(encoding="utf-8")
 TEMPLATE_1B = (Path(__file__).parent / "llama_guard_3_1b.jinja").read_text(encoding="utf-8")
 """Renders what Llama-Guard-3-1B's and -11B-Vision's templates render for text; contents are typed parts."""
+TEMPLATE_QWEN3 = (Path(__file__).parent / "qwen3guard.jinja").read_text(encoding="utf-8")
+"""Renders what Qwen3Guard-Gen's template renders."""
 
 _PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -34,6 +37,26 @@ SHAPES: dict[str, dict[str, int]] = {
     "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "heads": 32, "kv_heads": 8},
 }
 """Layers and widths: Llama-Guard-3-8B and -1B as they are, and two that a CPU runs."""
+
+QWEN3_SHAPES: dict[str, dict[str, int]] = {
+    "qwen3guard-tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+        "head_dim": 16,
+    },
+    "qwen3guard-0.6b": {
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "heads": 16,
+        "kv_heads": 8,
+        "head_dim": 128,
+    },
+}
+"""The same for Qwen3Guard-Gen: the 0.6B as it is, and one for tests. Its tokenizer is `qwen3_tokenizer`."""
 
 
 def _special_tokens() -> list[str]:
@@ -94,6 +117,35 @@ def llama3_tokenizer(*, split_digits: bool = False, template: str = TEMPLATE) ->
     return tokenizer
 
 
+@cache
+def _qwen3_backend() -> str:
+    special = ["endoftext", "im_start", "im_end"]
+    special += [f"{name}_{edge}" for name in ("object_ref", "box", "quad", "vision") for edge in ("start", "end")]
+    special += ["vision_pad", "image_pad", "video_pad"]
+    plain = ["<tool_call>", "</tool_call>", *(f"<|{name}|>" for name in ("fim_prefix", "fim_middle", "fim_suffix"))]
+    plain += ["<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>"]
+    plain += ["<think>", "</think>"]
+    pattern = _PATTERN.replace(r"\p{N}{1,3}", r"\p{N}")
+    files = importlib.metadata.files("dashscope") or []
+    ranks = str(next(file for file in files if str(file).endswith("qwen.tiktoken")).locate())
+    backend = TikTokenConverter(ranks, pattern, extra_special_tokens=[f"<|{name}|>" for name in special]).converted()
+    backend.add_tokens([AddedToken(name, special=False, normalized=False) for name in plain])
+    backend.normalizer = normalizers.NFC()
+    return str(backend.to_str())
+
+
+def qwen3_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the real Qwen ranks with Qwen3's added tokens and Qwen3Guard-Gen's chat template."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_qwen3_backend()),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = TEMPLATE_QWEN3
+    return tokenizer
+
+
 def as_read(tokenizer: Any, *contents: str) -> list[dict[str, Any]]:
     """Return a chat of alternating roles in the form that the tokenizer's template reads: strings or typed parts."""
     parts = tokenizer.chat_template == TEMPLATE_1B
@@ -103,28 +155,40 @@ def as_read(tokenizer: Any, *contents: str) -> list[dict[str, Any]]:
     ]
 
 
-def random_model(shape: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
-    """Return a random-weight Llama of one of `SHAPES`, with the Llama 3 vocabulary, in eval mode."""
-    sizes = dict(SHAPES[shape])
-    heads, kv_heads = sizes.pop("heads"), sizes.pop("kv_heads")
-    config = LlamaConfig(
+def model_config(shape: str, dtype: torch.dtype = torch.float32) -> Any:
+    """Return the transformers config of one of `SHAPES` or `QWEN3_SHAPES`, with its family's whole vocabulary."""
+    sizes: dict[str, Any] = dict({**SHAPES, **QWEN3_SHAPES}[shape])
+    sizes |= {"num_attention_heads": sizes.pop("heads"), "num_key_value_heads": sizes.pop("kv_heads"), "dtype": dtype}
+    if shape in QWEN3_SHAPES:
+        return Qwen3Config(
+            **sizes,
+            vocab_size=151_936,
+            max_position_embeddings=32_768,
+            rope_parameters={"rope_theta": 1_000_000.0, "rope_type": "default"},
+            bos_token_id=151_643,
+            eos_token_id=151_645,
+            tie_word_embeddings=True,
+        )
+    return LlamaConfig(
         **sizes,
         vocab_size=128_256,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
         max_position_embeddings=131_072 if shape == "8b" else 8_192,
         rope_parameters={"rope_theta": 500_000.0, "rope_type": "default"},
         bos_token_id=128_000,
         eos_token_id=128_009,
         tie_word_embeddings=False,
-        dtype=dtype,
     )
+
+
+def random_model(shape: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+    """Return a random-weight Llama of one of `SHAPES`, or Qwen3 of one of `QWEN3_SHAPES`, in eval mode."""
+    config = model_config(shape, dtype)
     torch.manual_seed(seed)
     with torch.device(device):
         previous = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
-            model = LlamaForCausalLM(config)
+            model = (Qwen3ForCausalLM if shape in QWEN3_SHAPES else LlamaForCausalLM)(config)
         finally:
             torch.set_default_dtype(previous)
     return model.eval().requires_grad_(False)

@@ -77,7 +77,7 @@ TEMPLATE_TEXTS: dict[str, Callable[[], str]] = {
         "granite_guardian_3_3", criteria=_as_dict({c.code: c.description for c in GRANITE_GUARDIAN_3_3})
     ),
     "granite-4": lambda: template("granite_4"),
-    "qwen3guard": lambda: template("qwen3guard", hazards=json.dumps([c.name for c in QWEN3_GUARD])),
+    "qwen3guard": lambda: shapes.TEMPLATE_QWEN3,
 }
 
 
@@ -126,26 +126,6 @@ def llama_4_tokenizer() -> PreTrainedTokenizerFast:
     backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), add_bos])
     text = TEMPLATE_TEXTS["llama-guard-4"]()
     return _fast(backend, text, bos_token="<|begin_of_text|>", eos_token="<|eot|>")
-
-
-def qwen_tokenizer() -> PreTrainedTokenizerFast:
-    """The real Qwen ranks with Qwen3's added tokens."""
-    special = ["endoftext", "im_start", "im_end"]
-    special += [f"{name}_{edge}" for name in ("object_ref", "box", "quad", "vision") for edge in ("start", "end")]
-    special += ["vision_pad", "image_pad", "video_pad"]
-    plain = ["<tool_call>", "</tool_call>", *(f"<|{name}|>" for name in ("fim_prefix", "fim_middle", "fim_suffix"))]
-    plain += ["<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>"]
-    plain += ["<think>", "</think>"]
-    pattern = (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
-    ranks = str(_resource("dashscope", "qwen.tiktoken"))
-    backend = TikTokenConverter(ranks, pattern, extra_special_tokens=[f"<|{name}|>" for name in special]).converted()
-    backend.add_tokens([AddedToken(name, special=False, normalized=False) for name in plain])
-    backend.normalizer = normalizers.NFC()
-    text = TEMPLATE_TEXTS["qwen3guard"]()
-    return _fast(backend, text, eos_token="<|im_end|>", pad_token="<|endoftext|>")
 
 
 def _pieces(path: Path) -> Iterator[tuple[str, float, int]]:
@@ -505,7 +485,7 @@ FAMILIES: dict[str, Family] = {
             "qwen3guard",
             "Qwen/Qwen3Guard-Gen-0.6B, -4B, -8B",
             "real",
-            qwen_tokenizer,
+            shapes.qwen3_tokenizer,
             lambda tokenizer: made("Qwen3ForCausalLM", tokenizer, head_dim=16),
             QWEN3_GUARD,
             wanted.QWEN3_GUARD_STRICT,
