@@ -403,6 +403,9 @@ def test_what_out_of_memory_looks_like() -> None:
 def test_budget_and_bytes(tiny: Guard) -> None:
     assert token_budget(tiny.model) == 1024
     assert token_budget(tiny.model, is_packed=True) == 2048
+    with torch.device("meta"):
+        large = transformers.LlamaForCausalLM(shapes.model_config("8b"))
+    assert token_budget(large, is_packed=True) == 512, "an interrupt is heard between batches"
     assert kv_bytes_per_token(tiny.model) == 2 * 2 * 2 * 16 * 4
     assert tiny.nbytes == sum(4 * t.numel() for t in (*tiny.model.parameters(), *tiny.model.buffers()))
 

@@ -35,7 +35,10 @@ CPU_BUDGET = 1_024
 """Tokens of a batch on the CPU: larger batches were slower there (benchmarks/LOG.md)."""
 
 CPU_PACK = 2_048
-"""Tokens of a packed batch on the CPU, where nothing is padded."""
+"""Tokens of a packed batch on the CPU, where nothing is padded: as many were fastest (benchmarks/LOG.md)."""
+
+_CPU_OPERATIONS = 4e12
+"""Of one packed batch on the CPU: some ten seconds on two cores, after which an interrupt is heard."""
 
 _HEAD_NBYTES = 1 << 30
 _GPU_BUDGET = 65_536
@@ -61,11 +64,12 @@ def head_rows(model: Any, n_reads: int) -> int:
 def token_budget(model: Any, *, is_packed: bool = False) -> int:
     """Return how many tokens a batch may hold on this model's device, padding included.
 
-    On the CPU a fixed number. On CUDA half of the free memory, divided by what a token costs at the widest
+    On the CPU a fixed number, less for a packed batch of a model so large that it would take long. On CUDA half of the free memory, divided by what a token costs at the widest
     place of one layer: keys and values are not kept, so layers do not add up.
     """
     if model.device.type != "cuda":
-        return CPU_PACK if is_packed else CPU_BUDGET
+        quick = int(_CPU_OPERATIONS / (2 * model.num_parameters()))
+        return max(_MIN_BUDGET, min(CPU_PACK, quick)) if is_packed else CPU_BUDGET
     free, _ = torch.cuda.mem_get_info(model.device)
     reserved = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     config = model.config.get_text_config()
