@@ -106,8 +106,8 @@ def test_positions_one_early(tiny: Guard, define: Define, monkeypatch: pytest.Mo
 def _rows_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Pack.__init__
 
-    def whole(self: Pack, lengths: Sequence[int], prefix: Any, bounds: torch.Tensor) -> None:
-        plain(self, [sum(lengths)], prefix, bounds)
+    def whole(self: Pack, lengths: Sequence[int], prefix: Any, bounds: torch.Tensor, ends: torch.Tensor) -> None:
+        plain(self, [sum(lengths)], prefix, ends[0], ends)
 
     monkeypatch.setattr(Pack, "__init__", whole)
 

@@ -74,7 +74,9 @@ def packed_logits(
     tokens = [token for row in rows for token in row]
     places = [place for length in lengths for place in range(n_prefix, n_prefix + length)]
     ids, positions = on_device([[tokens], [places]], model)  # (1, n_tokens) each
-    pack = Pack(lengths, past, on_device([0, *accumulate(lengths)], model, torch.int32))
+    bounds = on_device([0, *accumulate(lengths)], model, torch.int32)
+    ends = on_device([[0, sum(lengths)], [0, n_prefix]], model, torch.int32)
+    pack = Pack(lengths, past, bounds, ends)
     with packed(model, pack), read_at(model, on_device([at], model)):
         logits: torch.Tensor = model(input_ids=ids, position_ids=positions, use_cache=False).logits
     return logits.float().view(len(rows), -1, logits.shape[-1])

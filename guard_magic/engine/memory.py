@@ -64,8 +64,9 @@ def head_rows(model: Any, n_reads: int) -> int:
 def token_budget(model: Any, *, is_packed: bool = False) -> int:
     """Return how many tokens a batch may hold on this model's device, padding included.
 
-    On the CPU a fixed number, less for a packed batch of a model so large that it would take long. On CUDA half of the free memory, divided by what a token costs at the widest
-    place of one layer: keys and values are not kept, so layers do not add up.
+    On the CPU a fixed number, less for a packed batch of a model so large that it would take long. On CUDA half of
+    the free memory, divided by what a token costs at the widest place of one layer: keys and values are not kept, so
+    layers do not add up.
     """
     if model.device.type != "cuda":
         quick = int(_CPU_OPERATIONS / (2 * model.num_parameters()))

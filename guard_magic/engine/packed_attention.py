@@ -47,11 +47,14 @@ class Pack:
         Keys and values of the shared prefix; None where there is none.
     bounds
         Where each row begins, and the end of the last: int32, (n_rows + 1,), on the model's device.
+    ends
+        Where all rows and where the prefix begin and end: int32, (2, 2).
     """
 
     lengths: Sequence[int]
     prefix: Cache | None
     bounds: torch.Tensor
+    ends: torch.Tensor
 
 
 Part = tuple[torch.Tensor, torch.Tensor]
@@ -106,9 +109,7 @@ AttentionInterface.register(NAME, attend)
 def _merged(own: torch.Tensor, own_sum: torch.Tensor, ahead: torch.Tensor, ahead_sum: torch.Tensor) -> torch.Tensor:
     """Merge two parts of one softmax: outputs (n_tokens, n_heads, head_dim), log-sum-exps (n_tokens, n_heads)."""
     share = torch.sigmoid(ahead_sum - own_sum).unsqueeze(-1)
-    if own.dtype == share.dtype:
-        return torch.lerp(own, ahead, share)
-    return torch.lerp(own.to(share.dtype), ahead.to(share.dtype), share).to(own.dtype)
+    return torch.lerp(own, ahead, share.to(own.dtype))
 
 
 def _own_on_cuda(pack: Pack, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None) -> Part:
@@ -120,11 +121,9 @@ def _own_on_cuda(pack: Pack, query: torch.Tensor, key: torch.Tensor, value: torc
 def _over_on_cuda(
     pack: Pack, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float | None
 ) -> Part:
-    n_tokens, n_prefix = query.shape[2], keys.shape[2]
-    ends = torch.arange(0, n_prefix + 1, n_prefix, dtype=torch.int32, device=query.device)
     states = [state[0].transpose(0, 1) for state in (query, keys, values)]
-    bounds = (pack.bounds[:: len(pack.lengths)], ends)
-    return _flash_on_cuda(states, bounds, (n_tokens, n_prefix), scale, causal=False)
+    longest = (query.shape[2], keys.shape[2])
+    return _flash_on_cuda(states, (pack.ends[0], pack.ends[1]), longest, scale, causal=False)
 
 
 def _flash_on_cuda(
