@@ -161,6 +161,7 @@ def score(
     roles: RoleRules = "merge",
     assess: Assess = "last",
     overflow: Overflow = "error",
+    recheck: float | None = None,
     errors: Errors = "coerce",
     prefix: str = "",
     overwrite: bool = False,
@@ -197,6 +198,11 @@ def score(
         row reports the window with the highest score (its category, ``n_tokens`` and all else), and is not scored
         where one of its windows cannot be. ``"truncate"``: the oldest turns are left out. Both add the column
         ``guard_cut``, which says for each row that was cut which part its verdict is about; one warning counts them.
+    recheck
+        Rows whose `unsafe_score` is within this distance of the threshold are read again, each alone and in float32
+        whatever the weights' format, and have that score: then no verdict depends on what else is in its batch, as
+        long as the distance is larger than what a batch moves scores by (bfloat16: 0.05 is plenty for the guards
+        measured so far). Each such row takes as long as many others do. None for no second look.
     errors
         ``"coerce"``: rows that cannot be scored are NA with their reason. ``"raise"``: raise `ScoreError`
         after the others are scored and cached.
@@ -245,6 +251,7 @@ def score(
         roles=roles,
         assess=assess,
         overflow=overflow,
+        recheck=recheck,
         errors=errors,
         prefix=prefix,
         overwrite=overwrite,
@@ -269,6 +276,7 @@ def score_turns(
     extras: Iterable[str] = (),
     roles: RoleRules = "merge",
     overflow: Overflow = "error",
+    recheck: float | None = None,
     errors: Errors = "coerce",
     prefix: str = "",
     overwrite: bool = False,
@@ -283,7 +291,7 @@ def score_turns(
     ----------
     table, text, prompt, response, messages, conversation_id, role, content
         The table and the columns to read, as for `score`.
-    guard, threshold, policy, exclude, extras, roles, overflow, errors, prefix, progress
+    guard, threshold, policy, exclude, extras, roles, overflow, recheck, errors, prefix, progress
         As for `score`, for each message.
     overwrite
         As for `score`; only where the table has one message a row, as else none of its columns are in the result.
@@ -323,6 +331,7 @@ def score_turns(
         extras=extras,
         roles=roles,
         overflow=overflow,
+        recheck=recheck,
         errors=errors,
         prefix=prefix,
         overwrite=overwrite,

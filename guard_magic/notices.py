@@ -12,7 +12,7 @@ from guard_magic.roles import RoleChanges
 from guard_magic.verdict import Verdicts
 from guard_magic.windows import Overflow
 
-__all__ = ["Tick", "caller_level", "progress_bar", "warn_changed", "warn_cut", "warn_unscored"]
+__all__ = ["Tick", "caller_level", "progress_bar", "warn_changed", "warn_cut", "warn_not_rechecked", "warn_unscored"]
 
 Tick = Callable[[int], object]
 """Called with the number of rows that were just finished."""
@@ -56,6 +56,15 @@ def warn_cut(n_cut: int, n_rows: int, overflow: Overflow) -> None:
         _warn(
             f"{n_cut:,} of {n_rows:,} rows were too long and were {how}; "
             "guard_cut (of a verdict: cut) says what was read"
+        )
+
+
+def warn_not_rechecked(n_rows: int) -> None:
+    """Say once how many rows near the threshold could not be read a second time."""
+    if n_rows:
+        _warn(
+            f"{n_rows:,} rows near the threshold did not fit into memory alone and in float32: they keep their first "
+            "score, which may move with the batch"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Literal, get_args
 
 from guard_magic.conversation import Conversation, Message, Role
@@ -23,6 +24,7 @@ __all__ = [
     "assessed_part",
     "checked_assess",
     "checked_roles",
+    "try_adapt",
     "turns",
 ]
 
@@ -68,7 +70,7 @@ class RoleChanges:
         return RoleChanges(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def __bool__(self) -> bool:
-        return any(getattr(self, f.name) for f in fields(self))
+        return bool(self.merged or self.left_out or self.dropped_first or self.earlier)
 
     def __str__(self) -> str:
         parts = [
@@ -78,6 +80,9 @@ class RoleChanges:
             (self.earlier, "left out (earlier turns: the guard's prompt holds one exchange)"),
         ]
         return "; ".join(f"{n} {what}" for n, what in parts if n)
+
+
+_UNCHANGED = RoleChanges()
 
 
 def adapt_roles(
@@ -108,6 +113,8 @@ def adapt_roles(
         be lost, or answers a user message that is not there.
     """
     checked_roles(roles)
+    if _fits(conversation.roles, place):
+        return conversation, _UNCHANGED
     _check_assessed(conversation, place)
     kept, changes = _exchange(conversation, place) if place.exchange_only else _placed(conversation, place)
     if changes and roles == "strict":
@@ -121,6 +128,28 @@ def adapt_roles(
             hint="Add the user message that was answered.",
         )
     return (Conversation(tuple(kept)) if changes else conversation), changes
+
+
+def try_adapt(
+    conversation: Conversation, roles: RoleRules, place: RolePlace = RolePlace()
+) -> tuple[Conversation, RoleChanges] | ConversationError:
+    """Return what `adapt_roles` returns, or the error that it raises."""
+    try:
+        return adapt_roles(conversation, roles, place)
+    except ConversationError as error:
+        return error
+
+
+@lru_cache(maxsize=1024)
+def _fits(roles: tuple[Role, ...], place: RolePlace) -> bool:
+    """Say whether messages of these roles need no change, whatever they say."""
+    conversation = Conversation(tuple(Message(role, "x") for role in roles))
+    try:
+        _check_assessed(conversation, place)
+        _, changes = _exchange(conversation, place) if place.exchange_only else _placed(conversation, place)
+    except ConversationError:
+        return False
+    return not changes
 
 
 def assessed_part(conversation: Conversation, assess: Assess) -> Conversation:

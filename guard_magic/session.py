@@ -131,7 +131,7 @@ class Session:
 
     def set_threshold(self, threshold: float) -> float:
         """Set the score from which rows are flagged, in [0, 1]."""
-        self.threshold = _checked_threshold(threshold)
+        self.threshold = _checked_share("threshold", threshold)
         return self.threshold
 
     def set_policy(self, policy: object) -> Policy | None:
@@ -175,10 +175,12 @@ class Session:
         generate: bool = False,
         assess: Assess = "last",
         overflow: Overflow = "error",
+        recheck: float | None = None,
     ) -> Request:
         """Settle what is asked: explicit arguments first, then the session's choices, then the guard's own."""
-        flag_at = self.threshold if threshold is None else _checked_threshold(threshold)
-        how = (checked_roles(roles), generate, checked_assess(assess), checked_overflow(overflow))
+        flag_at = self.threshold if threshold is None else _checked_share("threshold", threshold)
+        distance = None if recheck is None else _checked_share("recheck", recheck)
+        how = (checked_roles(roles), generate, checked_assess(assess), checked_overflow(overflow), distance)
         chosen = self.policy if policy is None else as_policy(policy)
         excluded = [exclude] if isinstance(exclude, str) else list(exclude)
         found = self.guard(guard)
@@ -272,11 +274,12 @@ def current_session() -> Session:
     return _SESSION
 
 
-def _checked_threshold(threshold: float) -> float:
+def _checked_share(name: str, value: float) -> float:
     try:
-        number = float(threshold)
+        number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
     if not 0.0 <= number <= 1.0:
-        raise ScoreError(f"threshold {shorten(threshold)} is no number in [0, 1]", hint="0.5 is the usual start.")
+        usual = {"threshold": "0.5 is the usual start.", "recheck": "0.05 is a usual distance from the threshold."}
+        raise ScoreError(f"{name} {shorten(value)} is no number in [0, 1]", hint=usual[name])
     return number

@@ -68,6 +68,7 @@ class TurnOptions(TypedDict, total=False):
     extras: Iterable[str]
     roles: RoleRules
     overflow: Overflow
+    recheck: float | None
     errors: Errors
     prefix: str
     progress: bool
@@ -88,6 +89,7 @@ class _Asked(TypedDict, total=False):
     exclude: Iterable[str]
     roles: RoleRules
     assess: Assess
+    recheck: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

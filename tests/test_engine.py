@@ -221,6 +221,7 @@ def test_packed_and_padded_are_the_same(guard: Guard) -> None:
 
 
 def test_the_same_run_twice_gives_the_same_numbers(guard: Guard) -> None:
+    guard.engine.prefixes.clear()  # one that goes on from another has other last bits
     first = read(guard, CHATS)
     guard.engine.prefixes.clear()
     assert read(guard, CHATS) == first

@@ -26,6 +26,7 @@ LAYERS = [
     "labels",
     "interrupts",
     "notices",
+    "preparing",
     "scoring",
     "session",
     "table_scoring",
@@ -42,6 +43,7 @@ LAYERS = [
 ]
 LAZY_SEAMS = {("__init__", "magics"), ("session", "engine")}
 TYPE_ONLY = {("__init__", "engine"), ("frames", "engine"), ("session", "engine"), ("scoring", "engine")}
+TYPE_ONLY |= {("preparing", "engine")}
 HEAVY = {"torch", "transformers", "IPython", "ipywidgets", "anywidget", "accelerate", "gguf", "tokenizers"}
 HOMES = {
     "torch": {"engine"},

@@ -45,13 +45,13 @@ class PadsInFront(LocalEngine):
 
 
 class ReadsWrongNode(LocalEngine):
-    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any) -> Iterator[Scored]:
-        return super().score(rows, chain, [(max(offset - 1, 0), token) for offset, token in wanted])
+    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any, **how: Any) -> Iterator[Scored]:
+        return super().score(rows, chain, [(max(offset - 1, 0), token) for offset, token in wanted], **how)
 
 
 class MixesRowsUp(LocalEngine):
-    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any) -> Iterator[Scored]:
-        for scored in super().score(rows, chain, wanted):
+    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any, **how: Any) -> Iterator[Scored]:
+        for scored in super().score(rows, chain, wanted, **how):
             yield Scored(sorted(scored.positions), scored.log_probs, scored.error)
 
 

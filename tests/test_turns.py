@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 import guard_magic
-from guard_magic import scoring
+from guard_magic import preparing
 from guard_magic.conversation import parse_conversation
 from guard_magic.engine.guard import Guard
 from guard_magic.errors import ColumnError, ConversationError, GuardWarning, ScoreError
-from guard_magic.scoring import Request
+from guard_magic.preparing import Request, chunks_ahead
 from guard_magic.session import Session
 from guard_magic.table_scoring import score_frame, score_frame_turns, score_series_turns
 
@@ -236,13 +236,14 @@ def test_turns_are_cached_like_other_rows(session: Session, tiny: Guard) -> None
 
 def test_no_conversation_is_in_two_chunks(session: Session, tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = turns_of(session, CHATS)
-    monkeypatch.setattr(scoring, "_CHUNK", 3)
+    for name in ("FIRST_CHUNK", "CHUNK"):
+        monkeypatch.setattr(preparing, name, 3)
     in_chunks = turns_of(session_of(tiny), CHATS)
     pd.testing.assert_frame_equal(in_chunks, whole, atol=1e-5)
     rows = [parse_conversation("x")] * 9
     marks = [0, 0, 1, 1, 1, 1, 1, 2, 3]
-    chunks = scoring._chunks(rows, marks, Request(tiny, tiny.policy, 0.5), scoring._Counts(), int)
-    assert [of_chunk for _, of_chunk in chunks] == [[0, 0, 1, 1, 1, 1, 1], [2, 3]]
+    with chunks_ahead(rows, marks, Request(tiny, tiny.policy, 0.5), int) as chunks:
+        assert [chunk.marks for chunk in chunks] == [[0, 0, 1, 1, 1, 1, 1], [2, 3]]
 
 
 def test_role_changes_are_counted_once_a_conversation(session: Session) -> None:

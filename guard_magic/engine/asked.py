@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import hashlib
+from array import array
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from guard_magic.conversation import Conversation
@@ -12,7 +14,10 @@ from guard_magic.protocols.inquiry import Question
 from guard_magic.protocols.plan import Prompt
 from guard_magic.roles import RoleChanges
 
-__all__ = ["Asked", "longest_prompt", "token_rows"]
+__all__ = ["Asked", "longest_prompt", "make_keys", "runs", "token_rows"]
+
+_TOGETHER = 1_000_000
+"""Characters tokenized together: their ids and what the tokenizer makes of them take about 100 bytes each at worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,42 @@ class Asked:
     @property
     def n_tokens(self) -> int:
         """Tokens of all prompts, each counted once."""
+        if len(self.prompts) == 1:
+            return len(self.prompts[0].ids)
         return sum(map(len, {prompt.ids for prompt in self.prompts}))
 
     @property
     def n_neutralised(self) -> int:
         """Pieces of structural text in the contents that were rewritten."""
         return self.prompt.n_neutralised
+
+
+def runs(conversations: Sequence[Conversation]) -> Iterator[Sequence[Conversation]]:
+    """Cut conversations, in order, into runs whose prompts are made together: their texts fit into memory."""
+    start = n_characters = 0
+    for i, conversation in enumerate(conversations):
+        n_characters += sum(len(message.content) for message in conversation.messages)
+        if n_characters > _TOGETHER:
+            yield conversations[start : i + 1]
+            start, n_characters = i + 1, 0
+    if start < len(conversations):
+        yield conversations[start:]
+
+
+def make_keys(rows: Sequence[Asked], whose: str) -> list[bytes]:
+    """Return a key for each row: of who is asked, what is read, and the token ids."""
+    known: dict[int, bytes] = {}
+    found = []
+    for row in rows:
+        digest = hashlib.blake2b(whose.encode(), digest_size=16)
+        for prompt, question in zip(row.prompts, row.questions, strict=True):
+            spine = known.get(id(question))
+            if spine is None:
+                spine = known[id(question)] = f"|{question.spine.tokens}|{question.spine.reads}|".encode()
+            digest.update(b"%b%d|" % (spine, len(prompt.ids)))
+            digest.update(array("i", prompt.ids))
+        found.append(digest.digest())
+    return found
 
 
 def longest_prompt(questions: Sequence[Question], prompts: Sequence[Prompt]) -> int:

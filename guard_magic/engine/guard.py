@@ -6,22 +6,22 @@ readings into verdicts. It holds no threshold, no current policy and no cache: t
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from guard_magic.conversation import Conversation, Message, parse_conversation
-from guard_magic.engine.asked import Asked, longest_prompt, token_rows
+from guard_magic.engine.asked import Asked, longest_prompt, make_keys, runs, token_rows
 from guard_magic.engine.batching import group_positions
 from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.local import LocalEngine
 from guard_magic.errors import ConversationError, LoadError, ProtocolError, ScoreError, UnknownGuardError, shorten
 from guard_magic.policy import Policy
 from guard_magic.protocols.inquiry import Evidence, GuardProtocol, Inquiry
+from guard_magic.protocols.plan import Prompt
 from guard_magic.protocols.registry import find_protocol
-from guard_magic.roles import RoleRules, adapt_roles
+from guard_magic.roles import RoleRules, adapt_roles, try_adapt
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 
 __all__ = ["Asked", "Guard"]
@@ -182,17 +182,44 @@ class Guard:
         ConversationError
             Where its roles do not fit, its text cannot be asked about safely, or it is too long.
         """
-        adapted, changes = adapt_roles(conversation, roles, self.family.place)
-        questions, prompts = self.plan(policy).ask(adapted)
-        n_longest = longest_prompt(questions, prompts)
-        if n_longest > self.n_context:
-            n_prompt = max(len(prompt.ids) for prompt in prompts)
-            raise ConversationError(
-                f"the conversation is too long: {n_prompt:,} tokens, and {self.name} reads "
-                f"{self.n_context - (n_longest - n_prompt):,}",
-                hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
-            )
-        return Asked(adapted, questions, prompts, changes)
+        (found,) = self.ask_all([conversation], policy=policy, roles=roles)
+        if isinstance(found, ConversationError):
+            raise found
+        return found
+
+    def ask_all(
+        self, conversations: Sequence[Conversation], *, policy: Policy | None = None, roles: RoleRules = "merge"
+    ) -> list[Asked | ConversationError]:
+        """Make conversations ready, in order; one that `ask` refuses is its error. Faster than one by one."""
+        return [found for run in runs(conversations) for found in self._ask_run(run, policy, roles)]
+
+    def _ask_run(
+        self, conversations: Sequence[Conversation], policy: Policy | None, roles: RoleRules
+    ) -> list[Asked | ConversationError]:
+        place, n_context = self.family.place, self.n_context
+        adapted = [try_adapt(conversation, roles, place) for conversation in conversations]
+        found = iter(self.plan(policy).ask_all([pair[0] for pair in adapted if isinstance(pair, tuple)]))
+        rows: list[Asked | ConversationError] = []
+        for pair in adapted:
+            if isinstance(pair, ConversationError):
+                rows.append(pair)
+                continue
+            asked = next(found)
+            if isinstance(asked, ConversationError):
+                rows.append(asked)
+                continue
+            n_longest = longest_prompt(*asked)
+            fits = n_longest <= n_context
+            rows.append(Asked(pair[0], *asked, pair[1]) if fits else self._too_long(asked[1], n_longest))
+        return rows
+
+    def _too_long(self, prompts: Sequence[Prompt], n_longest: int) -> ConversationError:
+        n_prompt = max(len(prompt.ids) for prompt in prompts)
+        return ConversationError(
+            f"the conversation is too long: {n_prompt:,} tokens, and {self.name} reads "
+            f"{self.n_context - (n_longest - n_prompt):,}",
+            hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
+        )
 
     def fits(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> bool:
         """Say whether a conversation is short enough for the guard; what else `ask` refuses is raised here too."""
@@ -201,15 +228,19 @@ class Guard:
 
     def key(self, asked: Asked) -> bytes:
         """Return the cache key of a row: token ids + guard identity + number format + what is read."""
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(f"{self._identity}|{self.dtype}|{self.protocol}|".encode())
-        for prompt, question in zip(asked.prompts, asked.questions, strict=True):
-            digest.update(f"|{question.spine.tokens}|{question.spine.reads}|".encode())
-            digest.update(b",".join(b"%d" % token for token in prompt.ids))
-        return digest.digest()
+        return self.keys([asked])[0]
+
+    def keys(self, asked: Sequence[Asked]) -> list[bytes]:
+        """Return the cache key of each row."""
+        return make_keys(asked, f"{self._identity}|{self.dtype}|{self.protocol}|")
 
     def read(
-        self, rows: Sequence[Asked], *, policy: Policy | None = None, together: Sequence[Hashable] | None = None
+        self,
+        rows: Sequence[Asked],
+        *,
+        policy: Policy | None = None,
+        together: Sequence[Hashable] | None = None,
+        alone: bool = False,
     ) -> Iterator[list[tuple[int, Reading | ScoreError]]]:
         """Read rows, yielding after each batch.
 
@@ -224,6 +255,9 @@ class Guard:
         together
             For each row, whose beginning it shares: rows of one mark are cuts of one conversation, and what their
             prompts have in common is computed once. None where no rows belong together.
+        alone
+            Whether each row is read by itself, whole and in float32 whatever the weights' format: many times slower,
+            and the same numbers whatever else is asked.
 
         Yields
         ------
@@ -240,7 +274,7 @@ class Guard:
         spines = group_positions([firsts[i].questions[number].spine for i, number in places])
         for spine, members in spines.items():
             prompts, asked = token_rows(firsts, marks, [places[member] for member in members])
-            for scored in self.engine.score(prompts, spine.tokens, spine.reads):
+            for scored in self.engine.score(prompts, spine.tokens, spine.reads, alone=alone):
                 done: list[int] = []
                 for i, position in enumerate(scored.positions):
                     row, number = asked[position]
@@ -272,7 +306,8 @@ class Guard:
         unknown = [i for i, text in enumerate(texts) if text is None]
         asked = [rows[i].prompts[known[i][0]].ids for i in unknown]
         groups = list(group_positions(asked).items())
-        written = generate_texts(self.model, self._tokenizer, [ids for ids, _ in groups])
+        with self.engine.lock:  # what narrows a forward pass in another thread must not narrow this one
+            written = generate_texts(self.model, self._tokenizer, [ids for ids, _ in groups])
         for (_, group), text in zip(groups, written, strict=True):
             for i in group:
                 texts[unknown[i]] = None if text is None else plan.said(text)

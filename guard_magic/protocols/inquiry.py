@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from guard_magic.conversation import Conversation, Role
-from guard_magic.errors import ProtocolError
+from guard_magic.errors import ConversationError, ProtocolError
 from guard_magic.policy import Policy
 from guard_magic.protocols.chain import Spine
 from guard_magic.protocols.plan import PROBES, Prompt, PromptPlan
 from guard_magic.roles import RolePlace
 from guard_magic.verdict import Reading
 
-__all__ = ["Evidence", "GuardProtocol", "Inquiry", "Logs", "Question", "discover_alike"]
+__all__ = ["Evidence", "GuardProtocol", "Inquiry", "Logs", "Question", "Questioned", "discover_alike"]
 
 Logs = Sequence[Mapping[tuple[int, int], float]]
 """For each question, (offset, token id) -> natural log of the full-vocabulary softmax."""
@@ -61,7 +61,7 @@ class Inquiry(ABC):
         """Return what is asked where a message of this role is assessed."""
         return self.questions
 
-    def ask(self, conversation: Conversation) -> tuple[tuple[Question, ...], tuple[Prompt, ...]]:
+    def ask(self, conversation: Conversation) -> Questioned:
         """Return the questions about a conversation and the prompt of each, in order.
 
         Questions that share a plan share the prompt.
@@ -71,10 +71,22 @@ class Inquiry(ABC):
         ConversationError
             Where the contents cannot be asked about safely and exactly.
         """
-        questions = self.questions_for(conversation.assessed.role)
-        made = {id(question.plan): question.plan for question in questions}
-        prompts = {key: plan.prompt(conversation) for key, plan in made.items()}
-        return questions, tuple(prompts[id(question.plan)] for question in questions)
+        (found,) = self.ask_all([conversation])
+        if isinstance(found, ConversationError):
+            raise found
+        return found
+
+    def ask_all(self, conversations: Sequence[Conversation]) -> list[Questioned | ConversationError]:
+        """Return for each conversation, in order, what `ask` returns, or the error that it raises."""
+        questions = [self.questions_for(conversation.assessed.role) for conversation in conversations]
+        plans = {id(question.plan): question.plan for asked in questions for question in asked}
+        prompts: list[dict[int, Prompt | ConversationError]] = [{} for _ in conversations]
+        for key, plan in plans.items():
+            places = [i for i, asked in enumerate(questions) if any(question.plan is plan for question in asked)]
+            found = plan.prompts([conversations[i] for i in places])
+            for i, prompt in zip(places, found, strict=True):
+                prompts[i][key] = prompt
+        return [_questioned(*pair) for pair in zip(questions, prompts, strict=True)]
 
     def render(self, conversation: Conversation) -> str:
         """Return the exact text of the first question's prompt, up to the verdict position."""
@@ -108,6 +120,22 @@ class Inquiry(ABC):
             The question whose answer tells why, and the text where it is known without decoding (the harmless
             verdict), else None.
         """
+
+
+Questioned = tuple[tuple[Question, ...], tuple[Prompt, ...]]
+"""Questions about one conversation, and the prompt of each."""
+
+
+def _questioned(
+    questions: tuple[Question, ...], prompts: Mapping[int, Prompt | ConversationError]
+) -> Questioned | ConversationError:
+    made: list[Prompt] = []
+    for question in questions:
+        prompt = prompts[id(question.plan)]
+        if isinstance(prompt, ConversationError):
+            return prompt
+        made.append(prompt)
+    return questions, tuple(made)
 
 
 @dataclass(frozen=True, slots=True)

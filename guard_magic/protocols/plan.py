@@ -4,48 +4,28 @@ The plan is exact and safe at once. *Exact*: for ordinary contents its ids equal
 rendered prompt. *Safe*: control tokens come from the template alone, whatever the contents say; each row is
 checked, and a row that fails its check goes the slower native way or is refused. Nothing is guessed.
 
-What is covered: prompts rendered from roles and contents, as strings or as typed text parts. What is not:
-templates that read images, tools or documents.
+Covered are prompts of roles and contents, as strings or typed text parts; images, tools and documents are not.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
-from typing import Any, Literal
-
-from tokenizers import Tokenizer
+from typing import Any
 
 from guard_magic.conversation import Conversation, Role
 from guard_magic.errors import ConversationError
 from guard_magic.protocols.chain import common_prefix
+from guard_magic.protocols.layout import PROBES, Layout, lay_out
 from guard_magic.protocols.rendering import Renderer
-from guard_magic.protocols.skeleton import Segment, Skeleton, build_skeleton, split_segments
+from guard_magic.protocols.skeleton import Skeleton, build_skeleton, split_segments
 from guard_magic.protocols.structure import Structure
-from guard_magic.protocols.text_only import TextTokenizers, control_tokens, text_only_copies
+from guard_magic.protocols.text_only import Behind, TextTokenizers, control_tokens, text_only_copies
 
 __all__ = ["PROBES", "Prompt", "PromptPlan"]
-
-PROBES = (
-    "Hello there",
-    "7",
-    "é",
-    '"Quoted," she said.',
-    "...and then?!",
-    "日本語のテキスト",
-    "🙂",
-    "user@example.com",
-    "x\n\ny",
-    "(a) 1.5% of $20",
-    "def f(x):\n    return x",
-    "مرحبا",
-)
-"""Contents that begin and end in every way a pre-tokenizer treats differently; no control tokens."""
-
-Behind = Literal["start", "inside", "joined"]
-"""What stands ahead of a stretch of text: nothing, a control token, or other text."""
 
 _MAX_LAYOUTS = 256
 """Sequences of roles whose layout is kept; a layout costs one render of the template (about 5 ms)."""
@@ -70,16 +50,14 @@ class Prompt:
     n_neutralised: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What is fixed for one sequence of roles; `behind`: what stands ahead of `segments`."""
+@dataclass(slots=True)
+class _Draft:
+    """A conversation on its way to a prompt; `rendered` only where stretches do not give what the template gives."""
 
-    own: Skeleton
-    asked: Skeleton
-    segments: tuple[Segment, ...]
-    head: tuple[int, ...]
-    control: tuple[int, ...]
-    behind: Behind
+    layout: Layout
+    contents: list[str]
+    n_neutralised: int
+    rendered: str | None = None
 
 
 @dataclass
@@ -114,7 +92,8 @@ class PromptPlan:
     word: str = "safe"
     like: InitVar[PromptPlan | None] = None
     tokenizers: TextTokenizers = field(init=False, repr=False)
-    _layouts: OrderedDict[tuple[Role, ...], _Layout] = field(default_factory=OrderedDict, init=False, repr=False)
+    _layouts: OrderedDict[tuple[Role, ...], Layout] = field(default_factory=OrderedDict, init=False, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     def __post_init__(self, like: PromptPlan | None) -> None:
         self.tokenizers = like.tokenizers if like else text_only_copies(self.tokenizer, self.control)
@@ -176,72 +155,100 @@ class PromptPlan:
         ConversationError
             Where the contents cannot be asked about safely and exactly.
         """
-        layout = self._layout(conversation.roles)
-        contents, count = self._contents(conversation)
+        (found,) = self.prompts([conversation])
+        if isinstance(found, ConversationError):
+            raise found
+        return found
+
+    def prompts(self, conversations: Sequence[Conversation]) -> list[Prompt | ConversationError]:
+        """Return the prompt of each conversation, in order, or why there is none; faster than one by one.
+
+        Texts are tokenized together. Where the template is proved to do nothing but print contents (`oblivious`), only
+        the first conversation of each sequence of roles is rendered, to be compared all the same.
+        """
+        compared: set[tuple[Role, ...]] = set()
+        drafts = [self._draft(conversation, compared) for conversation in conversations]
+        texts = [
+            text
+            for draft in drafts
+            if isinstance(draft, _Draft) and draft.rendered is None
+            for text in draft.layout.texts(draft.contents)
+        ]
+        encoded = iter(self.tokenizers.encode(texts))
+        return [draft if isinstance(draft, ConversationError) else self._finish(draft, encoded) for draft in drafts]
+
+    def _draft(self, conversation: Conversation, compared: set[tuple[Role, ...]]) -> _Draft | ConversationError:
+        roles = conversation.roles
+        layout = self._layout(roles)
+        draft = _Draft(layout, *self._contents(conversation))
+        if roles in compared and self.is_exact and self._prints_only:
+            return draft
         try:
-            rendered = self.renderer.render(_messages(conversation.roles, contents))
+            rendered = self.renderer.render(_messages(roles, draft.contents))
         except Exception as error:  # whatever a template raises
-            raise ConversationError(f"the guard's template refuses this conversation: {error}") from error
-        if self.is_exact and layout.own.fill(contents) == rendered:
-            ids = self._stretches(layout, contents)
-            self._check_control(ids, layout)
-            return Prompt(ids, len(layout.head), count)
-        ids = self._native(layout, contents, rendered)
-        self._check_control(ids, layout)
-        return Prompt(ids, common_prefix([layout.head, ids]), count)
+            refusal = ConversationError(f"the guard's template refuses this conversation: {error}")
+            refusal.__cause__ = error
+            return refusal
+        if not self.is_exact or layout.own.fill(draft.contents) != rendered:
+            draft.rendered = rendered
+        else:
+            compared.add(roles)
+        return draft
+
+    def _finish(self, draft: _Draft, encoded: Iterator[list[int]]) -> Prompt | ConversationError:
+        layout = draft.layout
+        try:
+            if draft.rendered is not None:
+                ids = self._native(layout, draft.contents, draft.rendered)
+                self._check_control(ids, layout)
+                return Prompt(ids, common_prefix([layout.head, ids]), draft.n_neutralised)
+            pieces = [next(encoded) for _ in range(layout.n_texts)]
+            ids = layout.ids(iter(pieces))
+            if not layout.is_clean or not all(map(self.control_ids.isdisjoint, pieces)):
+                self._check_control(ids, layout)
+            return Prompt(ids, len(layout.head), draft.n_neutralised)
+        except ConversationError as error:
+            return error
+
+    @property
+    def _prints_only(self) -> bool:
+        """Whether the template surely prints contents as `_contents` gives them."""
+        printed = self.renderer.printed
+        return printed == "as they are" or (printed == "stripped" and self.strips)
 
     def _contents(self, conversation: Conversation) -> tuple[list[str], int]:
         pairs = [self.structure.neutralise(message.content) for message in conversation.messages]
         return [text.strip() if self.strips else text for text, _ in pairs], sum(n for _, n in pairs)
 
-    def _check_control(self, ids: Sequence[int], layout: _Layout) -> None:
+    def _check_control(self, ids: Sequence[int], layout: Layout) -> None:
         if tuple(i for i in ids if i in self.control_ids) != layout.control:
             raise ConversationError(
                 "the text would write the guard's own control tokens into the prompt",
                 hint="Remove the control tokens from the text; the row is not scored.",
             )
 
-    def _layout(self, roles: tuple[Role, ...]) -> _Layout:
+    def _layout(self, roles: tuple[Role, ...]) -> Layout:
         found = self._layouts.get(roles)
         if found is None:
-            found = self._layouts[roles] = self._build_layout(roles)
-            if len(self._layouts) > _MAX_LAYOUTS:
-                self._layouts.popitem(last=False)
+            with self._lock:
+                found = self._layouts[roles] = self._build_layout(roles)
+                if len(self._layouts) > _MAX_LAYOUTS:
+                    self._layouts.popitem(last=False)
         return found
 
-    def _build_layout(self, roles: tuple[Role, ...]) -> _Layout:
+    def _build_layout(self, roles: tuple[Role, ...]) -> Layout:
         own = build_skeleton(self.renderer.render, roles)
         asked = Skeleton(roles, (self.edit(own.pieces[0]), *own.pieces[1:]))
         tail = f"{asked.pieces[-1]}{self.lead}{self.word}"
-        segments = split_segments((*asked.pieces[:-1], tail), self.control)
-        whole = _Layout(own, asked, segments, (), (), "start")
-        control = tuple(i for i in self._stretches(whole, ["x"] * len(roles)) if i in self.control_ids)
-        head, rest, behind = self._split_head(segments)
-        return _Layout(own, asked, rest, head, control, behind)
-
-    def _split_head(self, segments: tuple[Segment, ...]) -> tuple[tuple[int, ...], tuple[Segment, ...], Behind]:
-        """Split off the leading tokens that no content can change; say what they leave ahead of the rest.
-
-        The cut lies inside the template's own text, one token before the first that differs between probes,
-        and is used only where both sides tokenized apart give what they give together.
-        """
-        at = next(i for i, segment in enumerate(segments) if segment.has_slots)
-        opening = segments[at].parts[0]
-        fixed = self._bos + self._ids(segments[:at], [], "start")
-        behind: Behind = "inside" if at else "start"
-        if not isinstance(opening, str):
-            return fixed, segments[at:], behind
-        tokenizer: Tokenizer = getattr(self.tokenizers, behind)
-        encodings = [tokenizer.encode(opening + probe, add_special_tokens=False) for probe in PROBES]
-        shared = common_prefix([encoding.ids for encoding in encodings]) - 1
-        cut = encodings[0].offsets[shared][0] if shared > 0 else 0
-        left, right = opening[:cut], opening[cut:]
-        head = self._encode(left, behind)
-        rests = [self._encode(right + probe, "joined") for probe in PROBES]
-        if not left or any((*head, *rest) != tuple(e.ids) for rest, e in zip(rests, encodings, strict=True)):
-            return fixed, segments[at:], behind
-        first = Segment(None, (right, *segments[at].parts[1:]))
-        return fixed + head, (first, *segments[at + 1 :]), "joined"
+        return lay_out(
+            own,
+            asked,
+            split_segments((*asked.pieces[:-1], tail), self.control),
+            bos=self._bos,
+            control=self.control_ids,
+            tokenizers=self.tokenizers,
+            encode=self._encode,
+        )
 
     @cached_property
     def _bos(self) -> tuple[int, ...]:
@@ -257,29 +264,18 @@ class PromptPlan:
         bos = self.tokenizer.bos_token
         return bos is None or bos in self.renderer.render([{"role": "user", "content": "x"}])
 
-    def _stretches(self, layout: _Layout, contents: Sequence[str]) -> tuple[int, ...]:
-        """Tokenize stretch by stretch, up to the verdict position (the last token written is `word`)."""
-        return (*(layout.head or self._bos), *self._ids(layout.segments, contents, layout.behind))[:-1]
-
-    def _ids(self, segments: Sequence[Segment], contents: Sequence[str], behind: Behind) -> tuple[int, ...]:
-        ids: list[int] = []
-        for segment in segments:
-            if segment.token_id is None:
-                ids += self._encode(segment.text(contents), behind)
-            else:
-                ids.append(segment.token_id)
-            behind = "inside"
-        return tuple(ids)
+    def _stretches(self, layout: Layout, contents: Sequence[str]) -> tuple[int, ...]:
+        """Tokenize stretch by stretch, up to the verdict position."""
+        return layout.ids(iter(self.tokenizers.encode(layout.texts(contents))))
 
     def _encode(self, text: str, behind: Behind) -> tuple[int, ...]:
-        tokenizer: Tokenizer = getattr(self.tokenizers, behind)
-        return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+        return tuple(self.tokenizers.encode([(text, behind)])[0])
 
     def _plain(self, roles: tuple[Role, ...], contents: Sequence[str]) -> tuple[int, ...]:
         """Tokenize the whole prompt the ordinary way; for contents without control tokens only."""
         return self.answers(roles, contents)(self.lead + self.word)[:-1]
 
-    def _native(self, layout: _Layout, contents: Sequence[str], rendered: str) -> tuple[int, ...]:
+    def _native(self, layout: Layout, contents: Sequence[str], rendered: str) -> tuple[int, ...]:
         """Tokenize by the renderer's own sanitizing way; slower, and only for the template's own policy."""
         if layout.asked != layout.own:
             raise ConversationError(

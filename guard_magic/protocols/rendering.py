@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from guard_magic.errors import ConversationError
+from guard_magic.protocols.oblivious import Printed, prints_only
 
 __all__ = ["Chat", "ChatTemplate", "Renderer", "WrittenPrompt", "typed"]
 
@@ -40,6 +41,10 @@ class Renderer(Protocol):
     @property
     def source(self) -> str:
         """The template's own text: its control tokens are the template's alone."""
+
+    @property
+    def printed(self) -> Printed:
+        """What surely becomes of contents, whatever they say."""
 
     def render(self, messages: Messages) -> str:
         """Return the text of the prompt, control tokens included."""
@@ -77,6 +82,12 @@ class ChatTemplate:
     def source(self) -> str:
         """The template's own text."""
         return str(self.tokenizer.chat_template)
+
+    @property
+    def printed(self) -> Printed:
+        """What the template surely does with contents; read anew where a caller has put another one in its place."""
+        template = self.tokenizer.chat_template
+        return prints_only(template, self.takes_parts) if isinstance(template, str) else "unknown"
 
     @cached_property
     def takes_parts(self) -> bool:
@@ -130,6 +141,7 @@ class WrittenPrompt:
     def __init__(self, write: Callable[[Messages], str], source: str) -> None:
         self._write = write
         self.source = source
+        self.printed: Printed = "unknown"
 
     def render(self, messages: Messages) -> str:
         """Return the text of the prompt, control tokens included."""

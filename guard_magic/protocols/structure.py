@@ -90,13 +90,18 @@ class Structure:
         What to look for in contents.
     replace
         The harmless form of a match.
+    need
+        What a text must hold for `pattern` to be found in it, and is looked for faster; None where that is not known.
     """
 
     pattern: re.Pattern[str]
     replace: Callable[[re.Match[str]], str]
+    need: re.Pattern[str] | None = None
 
     def neutralise(self, text: str) -> tuple[str, int]:
         """Return `text` without structural text, and how many pieces were rewritten."""
+        if self.need is not None and not self.need.search(text):
+            return text, 0
         text, count = found = self.pattern.subn(self.replace, text)
         while found[1]:  # a replacement may complete another piece
             text, _ = found = self.pattern.subn(self.replace, text)
@@ -117,16 +122,21 @@ def structure_of(*, markers: Iterable[str] = (), labels: Iterable[str] = (), at_
         Whether contents themselves begin at a line start of the prompt. If not, their first line is left alone: the
         prompt's own label stands ahead of it.
     """
-    alternatives = []
+    alternatives, needs = [], []
     if markers := list(markers):
         words = "|".join(_disguised(marker) for marker in markers)
         alternatives.append(rf"{_one('<')}(?P<marker>{_gap()}(?:{words}){_gap()}){_one('>')}")
+        needs.append(_one("<"))
     if labels := list(labels):
         words = "|".join(_disguised(label, blanks=True) for label in labels)
         blank = rf"(?:{_BLANK}|[{_INVISIBLE}])*+"
         start = rf"(?:\A|(?<=[{_BREAKS}]))" if at_start else rf"(?<=[{_BREAKS}])"
         alternatives.append(rf"{start}(?P<label>{blank}(?:{words}))")
-    return Structure(re.compile("|".join(alternatives) or r"(?!)", re.I), _neutral)
+        needs.append(f"[{_BREAKS}]")
+        if at_start:
+            needs.append(rf"\A{blank}(?:{'|'.join(sorted({_one(label[0]) for label in labels}))})")
+    found, needed = (re.compile("|".join(parts) or r"(?!)", re.I) for parts in (alternatives, needs))
+    return Structure(found, _neutral, needed)
 
 
 def _neutral(match: re.Match[str]) -> str:

@@ -10,13 +10,16 @@ flip state that other threads share).
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-__all__ = ["TextTokenizers", "control_tokens", "text_only_copies"]
+__all__ = ["Behind", "TextTokenizers", "control_tokens", "text_only_copies"]
+
+Behind = Literal["start", "inside", "joined"]
+"""What stands ahead of a stretch of text: nothing, a control token, or other text."""
 
 
 def control_tokens(tokenizer: Any, template: str) -> dict[str, int]:
@@ -51,6 +54,20 @@ class TextTokenizers:
     start: Tokenizer
     inside: Tokenizer
     joined: Tokenizer
+
+    def encode(self, texts: Sequence[tuple[str, Behind]]) -> list[list[int]]:
+        """Return the ids of texts, in order, given what stands ahead of each.
+
+        They are tokenized together: on all processors, and other threads go on meanwhile.
+        """
+        found: list[list[int]] = [[]] * len(texts)
+        for kind in dict.fromkeys(behind for _, behind in texts):
+            places = [i for i, (_, behind) in enumerate(texts) if behind == kind]
+            tokenizer: Tokenizer = getattr(self, kind)
+            encodings = tokenizer.encode_batch_fast([texts[i][0] for i in places], add_special_tokens=False)
+            for i, encoding in zip(places, encodings, strict=True):
+                found[i] = encoding.ids
+        return found
 
 
 def text_only_copies(tokenizer: Any, control: Iterable[str]) -> TextTokenizers:

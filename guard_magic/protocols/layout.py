@@ -1,0 +1,204 @@
+"""The layout of a prompt: what is fixed for one sequence of roles, as token ids, and the stretches that are not.
+
+Ids are fixed ahead of time wherever no content can change them: the prompt's head, control tokens, stretches without
+slots, and the end of a stretch behind its last slot. What is left is tokenized row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+from guard_magic.protocols.chain import common_prefix
+from guard_magic.protocols.pieces import find_cut
+from guard_magic.protocols.skeleton import Segment, Skeleton
+from guard_magic.protocols.text_only import Behind, TextTokenizers
+
+__all__ = ["PROBES", "Encode", "Layout", "Stretch", "lay_out"]
+
+PROBES = (
+    "Hello there",
+    "7",
+    "é",
+    '"Quoted," she said.',
+    "...and then?!",
+    "日本語のテキスト",
+    "🙂",
+    "user@example.com",
+    "x\n\ny",
+    "(a) 1.5% of $20",
+    "def f(x):\n    return x",
+    "مرحبا",
+)
+"""Contents that begin and end in every way a pre-tokenizer treats differently; no control tokens."""
+
+Encode = Callable[[str, Behind], tuple[int, ...]]
+"""Text, and what stands ahead of it -> its ids, which are never those of control tokens."""
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Text in which slots are integers; `behind`: what stands ahead of it."""
+
+    parts: tuple[str | int, ...]
+    behind: Behind
+
+    def text(self, contents: Sequence[str]) -> str:
+        """Return the stretch with the contents in its slots."""
+        return "".join([part if isinstance(part, str) else contents[part] for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What is fixed for one sequence of roles.
+
+    Attributes
+    ----------
+    own
+        The template's own text.
+    asked
+        The same with its policy block rewritten, where another policy is asked about.
+    head
+        The ids that every prompt of these roles begins with.
+    parts
+        What follows: fixed ids, or a stretch to be tokenized.
+    is_open
+        Whether the last part ends with the verdict word, which is no part of the prompt.
+    control
+        The control tokens of a prompt, in order.
+    is_clean
+        Whether all of them are fixed, so that stretches without any are right.
+    """
+
+    own: Skeleton
+    asked: Skeleton
+    head: Ids
+    parts: tuple[Ids | Stretch, ...]
+    is_open: bool
+    control: Ids
+    is_clean: bool
+
+    @property
+    def n_texts(self) -> int:
+        """How many stretches there are."""
+        return sum(isinstance(part, Stretch) for part in self.parts)
+
+    def texts(self, contents: Sequence[str]) -> list[tuple[str, Behind]]:
+        """Return what is to be tokenized, in order."""
+        return [(part.text(contents), part.behind) for part in self.parts if isinstance(part, Stretch)]
+
+    def ids(self, encoded: Iterator[Sequence[int]]) -> Ids:
+        """Return the ids up to the verdict position; takes as many from `encoded` as there are `texts`."""
+        ids = list(self.head)
+        for part in self.parts:
+            ids += next(encoded) if isinstance(part, Stretch) else part
+        return tuple(ids[:-1] if self.is_open else ids)
+
+
+def lay_out(
+    own: Skeleton,
+    asked: Skeleton,
+    segments: Sequence[Segment],
+    *,
+    bos: Ids,
+    control: frozenset[int],
+    tokenizers: TextTokenizers,
+    encode: Encode,
+) -> Layout:
+    """Lay out one sequence of roles.
+
+    Parameters
+    ----------
+    own, asked
+        The skeleton as the template writes it, and as it is asked.
+    segments
+        The segments of `asked`, the verdict word behind them.
+    bos
+        Ids that plain tokenization puts first.
+    control
+        Ids of the control tokens.
+    tokenizers, encode
+        The text-only tokenizers, and what encodes by them.
+    """
+    plain = ["x"] * len(own.roles)
+    whole: list[int] = [*bos]
+    for part in _parts(segments, "start", encode, tokenizers=None):
+        whole += encode(part.text(plain), part.behind) if isinstance(part, Stretch) else part
+    head, rest, behind = _split_head(segments, bos, tokenizers, encode)
+    parts = _parts(rest, behind, encode, tokenizers)
+    last = parts[-1]
+    if not isinstance(last, Stretch):
+        parts[-1] = last[:-1]
+    fixed = [*head, *(i for part in parts if not isinstance(part, Stretch) for i in part)]
+    expected = tuple(i for i in whole[:-1] if i in control)
+    is_clean = tuple(i for i in fixed if i in control) == expected
+    return Layout(own, asked, head, tuple(parts), isinstance(last, Stretch), expected, is_clean)
+
+
+def _parts(
+    segments: Sequence[Segment], behind: Behind, encode: Encode, tokenizers: TextTokenizers | None
+) -> list[Ids | Stretch]:
+    """Turn segments into fixed ids and stretches; cut behind their slots only where `tokenizers` are given."""
+    parts: list[Ids | Stretch] = []
+    for segment in segments:
+        if segment.has_slots:
+            parts += _split_tail(Stretch(segment.parts, behind), encode, tokenizers)
+        else:
+            ids = (segment.token_id,) if segment.token_id is not None else encode(segment.text(()), behind)
+            last = parts[-1] if parts else ids[:0]
+            if parts and not isinstance(last, Stretch):
+                parts[-1] = (*last, *ids)
+            else:
+                parts.append(ids)
+        behind = "inside"
+    return parts
+
+
+def _split_tail(stretch: Stretch, encode: Encode, tokenizers: TextTokenizers | None) -> list[Ids | Stretch]:
+    """Split off the end of a stretch that no content can change, whatever it is: see `pieces`."""
+    *before, last = stretch.parts
+    if tokenizers is None or not isinstance(last, str):
+        return [stretch]
+    cut = find_cut(getattr(tokenizers, stretch.behind), last)
+    if cut is None or find_cut(tokenizers.joined, last) != cut:
+        return [stretch]
+    first, tail = Stretch((*before, last[:cut]), stretch.behind), encode(last[cut:], "joined")
+    for probe in PROBES:
+        contents = [probe] * (1 + max(part for part in before if isinstance(part, int)))
+        if (*encode(first.text(contents), stretch.behind), *tail) != encode(stretch.text(contents), stretch.behind):
+            return [stretch]
+    return [first, tail]
+
+
+def _split_head(
+    segments: Sequence[Segment], bos: Ids, tokenizers: TextTokenizers, encode: Encode
+) -> tuple[Ids, Sequence[Segment], Behind]:
+    """Split off the leading tokens that no content can change; say what they leave ahead of the rest.
+
+    The cut lies inside the template's own text, one token before the first that differs between probes,
+    and is used only where both sides tokenized apart give what they give together.
+    """
+    at = next(i for i, segment in enumerate(segments) if segment.has_slots)
+    fixed = (*bos, *(i for part in _parts(segments[:at], "start", encode, None) for i in _fixed(part)))
+    behind: Behind = "inside" if at else "start"
+    opening = segments[at].parts[0]
+    if not isinstance(opening, str):
+        return fixed, segments[at:], behind
+    tokenizer: Tokenizer = getattr(tokenizers, behind)
+    encodings = [tokenizer.encode(opening + probe, add_special_tokens=False) for probe in PROBES]
+    shared = common_prefix([encoding.ids for encoding in encodings]) - 1
+    cut = encodings[0].offsets[shared][0] if shared > 0 else 0
+    left, right = opening[:cut], opening[cut:]
+    head = encode(left, behind)
+    rests = [encode(right + probe, "joined") for probe in PROBES]
+    if not left or any((*head, *rest) != tuple(e.ids) for rest, e in zip(rests, encodings, strict=True)):
+        return fixed, segments[at:], behind
+    first = Segment(None, (right, *segments[at].parts[1:]))
+    return (*fixed, *head), (first, *segments[at + 1 :]), "joined"
+
+
+def _fixed(part: Ids | Stretch) -> Ids:
+    return () if isinstance(part, Stretch) else part
