@@ -355,6 +355,7 @@ def load(
     dtype: str | None = None,
     revision: str | None = None,
     quantization: str | None = None,
+    compile: bool = False,
     protocol: str | None = None,
     min_verdict_mass: float = 0.9,
 ) -> Guard:
@@ -373,6 +374,9 @@ def load(
     quantization
         ``"int8"`` or ``"int4"``: weights in so many bits, for memory; ``"fp8"``: FP8 products, for GPUs that multiply
         them. None for whole weights. Not for GGUF files.
+    compile
+        Whether layers go through ``torch.compile``, for large tables: what stands between the matrix products is fused,
+        after some seconds to a minute of compiling. It needs Triton on CUDA, a C++ compiler on the CPU.
     protocol
         None to recognise the guard family; ``"llama-guard-3"`` forces it.
     min_verdict_mass
@@ -390,6 +394,7 @@ def load(
         "dtype": dtype,
         "revision": revision,
         "quantization": quantization,
+        "compile": compile,
         "protocol": protocol,
         "min_verdict_mass": min_verdict_mass,
     }

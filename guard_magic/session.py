@@ -68,7 +68,7 @@ class Session:
                 hint="Pass 'embedded', a hub id, or a path as text; wrap() takes models.",
             )
         called = name or source.rstrip("/").rsplit("/", 1)[-1]
-        usual = {"min_verdict_mass": 0.9}
+        usual = {"min_verdict_mass": 0.9, "compile": False}
         wanted = (source, *sorted((k, v) for k, v in options.items() if v is not None and usual.get(k) != v))
         if called in self.guards:
             if self._sources.get(called) != wanted:

@@ -439,7 +439,8 @@ def test_parsing() -> None:
 
 
 def test_load_options_that_are_completed_are_those_that_are_read() -> None:
-    words = [word for option in LOAD_OPTIONS for word in (option, "int8" if option == "--quantization" else "1")]
+    values = {"--quantization": ["int8"], "--compile": []}
+    words = [word for option in LOAD_OPTIONS for word in (option, *values.get(option, ["1"]))]
     read = GUARD.parse_args(["load", "some/guard", *words])
     given = {option.removeprefix("--").replace("-", "_") for option in LOAD_OPTIONS}
     assert {name for name in vars(read) if name not in ("help", "command", "source")} == given

@@ -7,6 +7,7 @@ readings into verdicts. It holds no threshold, no current policy and no cache: t
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,15 @@ from guard_magic.engine.asked import Asked, longest_prompt, make_keys, runs, tok
 from guard_magic.engine.batching import group_positions
 from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.local import LocalEngine
-from guard_magic.errors import ConversationError, LoadError, ProtocolError, ScoreError, UnknownGuardError, shorten
+from guard_magic.errors import (
+    ConversationError,
+    GuardWarning,
+    LoadError,
+    ProtocolError,
+    ScoreError,
+    UnknownGuardError,
+    shorten,
+)
 from guard_magic.policy import Policy
 from guard_magic.protocols.inquiry import Evidence, GuardProtocol, Inquiry
 from guard_magic.protocols.plan import Prompt
@@ -50,6 +59,9 @@ class Guard:
     protocol
         None to recognise the family by architecture, chat template and tokenizer, or the name of one
         (``"llama-guard-3"``, ``"shieldgemma"`` …) to force it.
+    compile
+        Whether layers go through ``torch.compile``: large tables are scored faster, after a while of compiling. A
+        guard whose rows cannot be packed is not compiled, with a `GuardWarning`.
     min_verdict_mass
         Rows where P(safe) + P(unsafe) is below this are not scored. 0 is for random-weight guards.
     is_embedded
@@ -71,6 +83,7 @@ class Guard:
         revision: str = "wrapped",
         identity: str | None = None,
         protocol: str | None = None,
+        compile: bool = False,
         min_verdict_mass: float = 0.9,
         is_embedded: bool = False,
     ) -> None:
@@ -79,13 +92,16 @@ class Guard:
         self.revision = revision
         self.min_verdict_mass = min_verdict_mass
         self.is_embedded = is_embedded
-        self.engine = LocalEngine(model)
+        self.engine = LocalEngine(model, compiles=compile)
         self.family: GuardProtocol = find_protocol(_evidence(model, tokenizer, name), protocol)
         self._tokenizer = tokenizer
         self._identity = identity or f"{name}#{next(_UNIQUE)}"
         self._plans: dict[Policy | None, Inquiry] = {}
         self._lead = self.family.leads[0]
         self._choose_lead()
+        if compile and not self.engine.packs:
+            message = f"compile=True changes nothing for {name}: its rows are padded, and only packed ones are compiled"
+            warnings.warn(message, GuardWarning, stacklevel=2)
         self.policy = self.plan(None).policy
 
     def __repr__(self) -> str:

@@ -79,6 +79,7 @@ def load_guard(
     dtype: str | None = None,
     revision: str | None = None,
     quantization: str | None = None,
+    compile: bool = False,
     protocol: str | None = None,
     min_verdict_mass: float = 0.9,
 ) -> Guard:
@@ -103,7 +104,7 @@ def load_guard(
         round their activations too and multiply in FP8, for speed on GPUs with FP8 tensor cores; elsewhere it
         works with a `GuardWarning`. None to keep them whole. Embeddings and output head stay as `dtype` says. Not
         for GGUF files.
-    protocol, min_verdict_mass
+    compile, protocol, min_verdict_mass
         As for `Guard`.
 
     Raises
@@ -136,6 +137,7 @@ def load_guard(
             revision=commit[:8] + made,
             identity=None if commit == _UNKNOWN else f"{found.place}@{commit}{made}",
             protocol=protocol,
+            compile=compile,
             min_verdict_mass=min_verdict_mass,
             is_embedded=source == "embedded",
         )
@@ -380,6 +382,11 @@ def _load_error(source: str, error: BaseException) -> LoadError:
         )
     if missing := first(FileNotFoundError):
         return LoadError(f"a file of {source} is missing: {missing.filename or missing}", hint="Download it again.")
+    if any(type(cause).__module__.startswith(("torch._dynamo", "torch._inductor")) for cause in causes):
+        return LoadError(
+            f"{source} cannot be compiled here: {text}",
+            hint="Leave compile out, or install what torch.compile needs: Triton on CUDA, a C++ compiler on the CPU.",
+        )
     if missing := first(ImportError):
         return LoadError(
             f"{source} needs a package that is not installed: {text}",

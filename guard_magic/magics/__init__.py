@@ -88,7 +88,7 @@ class GuardMagics(Magics):
         ::
 
             %guard load SOURCE [--name N] [--device D] [--dtype D] [--revision R] [--quantization int8|int4|fp8]
-                               [--protocol P] [--min-verdict-mass M]
+                               [--compile] [--protocol P] [--min-verdict-mass M]
             %guard status | use NAME | unload [NAME] | threshold [T] | policy [POLICY|list|reset] | cache [clear]
 
         SOURCE is ``embedded``, a hub id such as meta-llama/Llama-Guard-3-8B, a folder, or a .gguf file.
@@ -161,6 +161,7 @@ class GuardMagics(Magics):
             dtype=options.dtype,
             revision=options.revision,
             quantization=options.quantization,
+            compile=options.compile,
             protocol=options.protocol,
             min_verdict_mass=options.min_verdict_mass,
         )

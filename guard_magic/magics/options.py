@@ -31,6 +31,7 @@ LOAD_OPTIONS = (
     "--dtype",
     "--revision",
     "--quantization",
+    "--compile",
     "--protocol",
     "--min-verdict-mass",
 )
@@ -91,6 +92,9 @@ def _guard_parser() -> _Parser:
         "--quantization",
         choices=QUANTIZATIONS,
         help="smaller weights, less exact scores; fp8: faster on GPUs that have it",
+    )
+    load.add_argument(
+        "--compile", action="store_true", help="fuse layers, for large tables; compiles for a while first"
     )
     load.add_argument("--protocol", help="how it is asked, where it is not recognised")
     load.add_argument("--min-verdict-mass", type=float, default=0.9, help="rows below this P(safe)+P(unsafe) are NA")
