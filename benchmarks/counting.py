@@ -11,9 +11,9 @@ projection back, and a gated MLP. What is counted is the least that this way of 
 - bytes: weights once a batch, each product's inputs read once and its outputs written once, with queries, keys and
   values as one product, gate and up as another, and what lies between products fused into them.
 
-`Work.elementwise` and `Work.joining` are what transformers' code adds to these bytes by passing over the activations
-between the products: RMSNorm, rotary positions, SwiGLU and residuals as separate torch calls
-(`models/llama/modeling_llama.py`), and the shared prefix laid ahead of each row's keys and values.
+`Work.elementwise` is what transformers' code adds to these bytes by passing over the activations between the
+products: RMSNorm, rotary positions, SwiGLU and residuals as separate torch calls (`models/llama/modeling_llama.py`).
+`Work.merging` is the engine's own: attention over the prefix and among a row's own tokens made one.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Work:
         Operations.
     activations
         Bytes read and written by the products at least, weights apart.
-    elementwise, joining
-        Bytes that transformers reads and writes besides: see the module's text.
+    elementwise, merging
+        Bytes that transformers and the engine read and write besides: see the module's text.
     """
 
     linear: float = 0.0
@@ -121,7 +121,7 @@ class Work:
     head: float = 0.0
     activations: float = 0.0
     elementwise: float = 0.0
-    joining: float = 0.0
+    merging: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -161,7 +161,7 @@ def row_work(
         head=n_read * shape.head_ops,
         activations=_activations(shape, n, n_read, itemsize),
         elementwise=sum(passes.values()),
-        joining=_joining(shape, n_prefix, n, itemsize) if n_prefix else 0,
+        merging=_merging(shape, n, itemsize) if n_prefix else 0,
     )
 
 
@@ -224,7 +224,6 @@ def _norm(width: int, itemsize: int) -> int:
     return width * (casts + 8 + 4 + 8 + 2 * itemsize)
 
 
-def _joining(shape: Shape, n_prefix: int, n: int, itemsize: int) -> int:
-    """Prefix and new keys and values written as one tensor, and repeated for every query head under a mask."""
-    numbers = 2 * shape.kv_width + (shape.kv_width + 2 * shape.q_width if shape.n_heads > shape.n_kv_heads else 0)
-    return shape.n_layers * (n_prefix + n) * numbers * itemsize
+def _merging(shape: Shape, n: int, itemsize: int) -> int:
+    """Two attention outputs read and one written; for each head a difference and a sigmoid of one float32 number."""
+    return shape.n_layers * n * (3 * shape.q_width * itemsize + shape.n_heads * (12 + 8))

@@ -157,7 +157,7 @@ def _passes() -> str:
         "rotary",
         "SwiGLU",
         "residuals",
-        "prefix laid ahead",
+        "two attentions merged",
         "all, a row",
         "of the products",
     ]
@@ -166,10 +166,10 @@ def _passes() -> str:
         if device.name in ("H200 bf16", "H200 FP8", "H100 bf16"):
             floor, n_read = floor_of(guard, device), len(lengths_of(guard).offsets)
             parts = elementwise_parts(shape_of(guard), round(floor.n_tokens), n_read, device.number)
-            whole = floor.work.elementwise + floor.work.joining
+            whole = floor.work.elementwise + floor.work.merging
             shares = [size / sum(parts.values()) * floor.work.elementwise / whole for size in parts.values()]
             seconds = whole / device.bandwidth
-            shares += [floor.work.joining / whole]
+            shares += [floor.work.merging / whole]
             rows.append([guard, device.name, *map(_share, shares), _time(seconds), _share(seconds / floor.product_s)])
     return _table(head, rows)
 
@@ -198,7 +198,7 @@ def _calls() -> str:
 
 def _choices() -> str:
     head = ["guard", "device", "reading the weights lasts as long as", "prefixes", "1% of the work from"]
-    head += ["head in plain float32", "head on tensor cores", "a row at the floor", "cores of `Guard.ask`"]
+    head += ["head in plain float32", "head on tensor cores", "a row at the floor", "cores of `Guard.ask_all`"]
     rows = []
     for guard, device in _everywhere():
         shape, n_read, floor = shape_of(guard), len(lengths_of(guard).offsets), floor_of(guard, device)

@@ -24,6 +24,7 @@ from ways import guard_for
 
 from guard_magic.conversation import parse_conversation
 from guard_magic.engine.guard import Guard
+from guard_magic.engine.packed_attention import _merged
 from guard_magic.engine.prefix_cache import PrefixCache
 
 TINY = ["tiny", "qwen3guard-tiny"]
@@ -148,13 +149,19 @@ def test_calls_are_those_of_transformers(shape: str) -> None:
     assert calls.n == Shape.of(model.config).n_calls
 
 
-def test_the_prefix_is_laid_ahead_of_each_row() -> None:
-    shape = Shape.of(shapes.model_config("tiny"))
-    keys_and_values = 2 * 2 * 16
-    joined = shape.n_layers * (7 + 5) * 2 * (2 * keys_and_values + keys_and_values + 2 * 4 * 16)
-    assert row_work(shape, 7, 5).joining == joined, "written once as one tensor, once for every query head"
-    assert row_work(shape, 0, 5).joining == 0
-    assert row_work(replace(shape, n_kv_heads=4), 7, 5).joining == shape.n_layers * 12 * 2 * 2 * 2 * 4 * 16
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_merging_two_attentions_is_counted(dtype: torch.dtype) -> None:
+    shape, passes = Shape.of(shapes.model_config("tiny")), _Passes()
+    passes.KINDS = ("sub", "sigmoid", "_to_copy", "lerp")
+    n, n_heads = 5, shape.n_heads
+    outputs = [torch.randn(n, n_heads, shape.head_dim).to(dtype) for _ in range(2)]
+    sums = [torch.randn(n, n_heads) for _ in range(2)]
+    passes.is_on = True
+    with torch.no_grad(), passes:
+        _merged(outputs[0], sums[0], outputs[1], sums[1])
+    merging = row_work(shape, 7, n, itemsize=dtype.itemsize).merging
+    assert merging == shape.n_layers * passes.nbytes
+    assert row_work(shape, 0, n).merging == 0
 
 
 # Floors
