@@ -470,3 +470,11 @@ def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(LoadError, match="not on this machine and the hub cannot be reached"):
         load_guard("meta-llama/Llama-Guard-3-8B", name="x", device="cpu")
+
+
+def test_gguf_weights_are_restored_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    """Packed ones would be multiplied by kernels from the hub, wherever the package `kernels` is installed."""
+    guard = load_guard("embedded", name="half", dtype="bfloat16")
+    assert all(type(module) is torch.nn.Linear for name, module in guard.model.named_modules() if name.endswith("proj"))
+    assert guard.dtype == "bfloat16"
+    assert capfd.readouterr() == ("", "")

@@ -25,6 +25,7 @@ from transformers import AutoModelForImageTextToText as AutoModelForImages
 from transformers import modeling_gguf_pytorch_utils as gguf_reader
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
+from transformers.utils import quantization_config as quantization_configs
 
 from guard_magic.engine import memory
 from guard_magic.engine.guard import Guard
@@ -182,7 +183,7 @@ def _open(
         memory.check_room(source, memory.gguf_shapes(Path(found.place) / found.gguf), device, dtype)
         has_tokenizer = (Path(found.place) / "tokenizer.json").exists()
         tokenizer = _tokenizer(found, **({} if has_tokenizer else {"gguf_file": found.gguf}))
-        model = _weights(AutoModelForCausalLM, found, source, dtype=dtype, gguf_file=found.gguf)
+        model = _weights(AutoModelForCausalLM, found, source, dtype=dtype, gguf_file=found.gguf, **_restored())
         return model.to(device), tokenizer, _folder_hash(found.place)
     adapter = found.find("adapter_config.json")
     base = found if adapter is None else _base(json.loads(adapter.read_text(encoding="utf-8")), source)
@@ -208,6 +209,15 @@ def _open(
         commit = _UNKNOWN if commit == _UNKNOWN else hashlib.sha256("".join(commits).encode()).hexdigest()
         model = quantize_linears(model, quantization) if quantization else model
     return model, tokenizer, commit
+
+
+def _restored() -> dict[str, Any]:
+    """Return what keeps transformers from computing on packed GGUF weights, whose kernels it would fetch from the hub.
+
+    Older versions always restore them.
+    """
+    config = getattr(quantization_configs, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
 
 
 def _tokenizer(found: _Source, **options: Any) -> Any:
