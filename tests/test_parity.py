@@ -52,8 +52,8 @@ def test_compare(request: pytest.FixtureRequest, name: str) -> None:
 def test_an_engine_that_reads_elsewhere_is_seen(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     score = tiny.engine.score
 
-    def one_early(rows: Sequence[TokenRow], *rest: Any) -> Any:
-        return score([TokenRow(row.ids[:-1], row.n_prefix) for row in rows], *rest)
+    def one_early(rows: Sequence[TokenRow], *rest: Any, **how: Any) -> Any:
+        return score([TokenRow(row.ids[:-1], row.n_prefix) for row in rows], *rest, **how)
 
     monkeypatch.setattr(tiny.engine, "score", one_early)
     assert parity.compare(tiny, 3).summary["max_delta_engine_once"] > 1e-3
