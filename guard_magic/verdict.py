@@ -192,6 +192,7 @@ def judge(
     assessed_role: Role,
     min_verdict_mass: float,
     generated_text: str | None = None,
+    n_neutralised: int | None = None,
     conversation: Conversation | None = None,
 ) -> Verdict:
     """Turn a reading into a verdict at `threshold`.
@@ -207,6 +208,7 @@ def judge(
             assessed_role=assessed_role,
             n_tokens=reading.n_tokens,
             verdict_mass=None if math.isnan(reading.verdict_mass) else reading.verdict_mass,
+            n_neutralised=n_neutralised,
             conversation=conversation,
             policy=policy,
         )
@@ -225,6 +227,7 @@ def judge(
         generated_text=generated_text,
         assessed_role=assessed_role,
         n_tokens=reading.n_tokens,
+        n_neutralised=n_neutralised,
         guard=guard,
         conversation=conversation,
         policy=policy,
@@ -239,6 +242,7 @@ def unscored(
     assessed_role: Role | None = None,
     n_tokens: int | None = None,
     verdict_mass: float | None = None,
+    n_neutralised: int | None = None,
     conversation: Conversation | None = None,
     policy: Policy | None = None,
 ) -> Verdict:
@@ -251,6 +255,7 @@ def unscored(
         verdict_mass=verdict_mass,
         assessed_role=assessed_role,
         n_tokens=n_tokens,
+        n_neutralised=n_neutralised,
         guard=guard,
         error=str(reason),
         conversation=conversation,

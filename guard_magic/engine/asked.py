@@ -90,6 +90,12 @@ def token_rows(
     made: list[TokenRow] = []
     asked: list[tuple[int, int]] = []
     for members in group_positions([marks[row] for row, _ in places]).values():
+        if len(members) == 1:
+            row, number = places[members[0]]
+            prompt = rows[row].prompts[number]
+            made.append(TokenRow(prompt.ids, prompt.n_prefix))
+            asked.append((row, number))
+            continue
         pairs = [places[member] for member in members]
         prompts = [rows[row].prompts[number] for row, number in pairs]
         prefixes = nested_prefixes([p.ids for p in prompts], [p.n_prefix for p in prompts])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from guard_magic.conversation import Conversation, Message, parse_conversation
@@ -368,7 +367,7 @@ class Guard:
             )
         asked_policy = self.asked_policy(policy, exclude)
         asking = None if asked_policy == self.policy else asked_policy
-        rows = [self._try_ask(value, asking, roles) for value in conversations]
+        rows = self._try_ask_all(conversations, asking, roles)
         asked = [row for row in rows if isinstance(row, Asked)]
         results: dict[int, Reading | ScoreError] = {}
         for batch in self.read(asked, policy=asking):
@@ -390,27 +389,27 @@ class Guard:
         self, asked: Asked, result: Reading | ScoreError, policy: Policy, threshold: float, text: str | None = None
     ) -> Verdict:
         """Judge one result."""
-        role = asked.conversation.assessed.role
+        role, n_neutralised = asked.conversation.assessed.role, asked.n_neutralised
         if isinstance(result, ScoreError):
-            verdict = unscored(
+            return unscored(
                 result,
                 threshold=threshold,
                 guard=self.label,
                 assessed_role=role,
                 n_tokens=asked.n_tokens,
+                n_neutralised=n_neutralised,
                 policy=policy,
             )
-        else:
-            verdict = judge(
-                result,
-                policy,
-                threshold=threshold,
-                guard=self.label,
-                assessed_role=role,
-                min_verdict_mass=self.min_verdict_mass,
-                generated_text=text,
-            )
-        return replace(verdict, n_neutralised=asked.n_neutralised)
+        return judge(
+            result,
+            policy,
+            threshold=threshold,
+            guard=self.label,
+            assessed_role=role,
+            min_verdict_mass=self.min_verdict_mass,
+            generated_text=text,
+            n_neutralised=n_neutralised,
+        )
 
     def close(self) -> None:
         """Drop the model; verdicts made by it stay valid."""
@@ -426,13 +425,12 @@ class Guard:
             texts[i] = text
         return texts
 
-    def _try_ask(self, value: object, policy: Policy | None, roles: RoleRules) -> Asked | ConversationError:
-        if isinstance(value, ConversationError):
-            return value
-        try:
-            return self.ask(parse_conversation(value), policy=policy, roles=roles)
-        except ConversationError as error:
-            return error
+    def _try_ask_all(
+        self, values: Sequence[object], policy: Policy | None, roles: RoleRules
+    ) -> list[Asked | ConversationError]:
+        read = [_try_parse(value) for value in values]
+        asked = iter(self.ask_all([row for row in read if isinstance(row, Conversation)], policy=policy, roles=roles))
+        return [next(asked) if isinstance(row, Conversation) else row for row in read]
 
     def _choose_lead(self) -> None:
         """Ask one harmless question: a guard that answers with no verdict is asked wrongly.
@@ -462,6 +460,13 @@ class Guard:
             hint="Is it a guard of this family, with its own chat template? min_verdict_mass=0 loads it anyway; its "
             "scores mean nothing then.",
         )
+
+
+def _try_parse(value: object) -> Conversation | ConversationError:
+    try:
+        return value if isinstance(value, ConversationError) else parse_conversation(value)
+    except ConversationError as error:
+        return error
 
 
 def _check_parts(model: Any, tokenizer: Any) -> None:
