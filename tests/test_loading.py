@@ -31,6 +31,7 @@ from guard_magic.conversation import parse_conversation
 from guard_magic.engine import loader
 from guard_magic.engine.float8 import Float8Linear
 from guard_magic.engine.guard import Guard
+from guard_magic.engine.load_errors import load_error
 from guard_magic.engine.loader import load_guard
 from guard_magic.engine.memory import (
     check_room,
@@ -454,15 +455,15 @@ def test_each_failure_has_its_next_step(cause: Exception, says: str, hint: str) 
     except OSError as error:
         wrapped = error
     for error in (cause, wrapped):
-        made = loader._load_error("a/b", error)
+        made = load_error("a/b", error)
         assert says in made.message
         assert hint in made.hint
 
 
 def test_failures_that_are_known_by_their_words_alone() -> None:
     pickled = OSError("a/b does not appear to have it. Please do not set `use_safetensors=True`.")
-    assert "no safetensors weights" in loader._load_error("a/b", pickled).message
-    made = loader._load_error("a/b", ValueError("what nobody foresaw\nand more"))
+    assert "no safetensors weights" in load_error("a/b", pickled).message
+    made = load_error("a/b", ValueError("what nobody foresaw\nand more"))
     assert made.message == "a/b cannot be loaded: ValueError: what nobody foresaw"
 
 

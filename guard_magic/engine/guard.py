@@ -12,10 +12,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from guard_magic.conversation import Conversation, Message, parse_conversation
-from guard_magic.engine.asked import Asked, longest_prompt, make_keys, runs, token_rows
+from guard_magic.engine.asked import Asked, longest_prompt, make_keys, runs
 from guard_magic.engine.batching import group_positions
+from guard_magic.engine.evidence import check_parts, evidence_of
 from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.local import LocalEngine
+from guard_magic.engine.reading import read_rows
 from guard_magic.errors import (
     ConversationError,
     GuardWarning,
@@ -26,7 +28,7 @@ from guard_magic.errors import (
     shorten,
 )
 from guard_magic.policy import Policy
-from guard_magic.protocols.inquiry import Evidence, GuardProtocol, Inquiry
+from guard_magic.protocols.inquiry import GuardProtocol, Inquiry
 from guard_magic.protocols.plan import Prompt
 from guard_magic.protocols.registry import find_protocol
 from guard_magic.roles import RoleRules, adapt_roles, try_adapt
@@ -86,13 +88,13 @@ class Guard:
         min_verdict_mass: float = 0.9,
         is_embedded: bool = False,
     ) -> None:
-        _check_parts(model, tokenizer)
+        check_parts(model, tokenizer)
         self.name = name
         self.revision = revision
         self.min_verdict_mass = min_verdict_mass
         self.is_embedded = is_embedded
         self.engine = LocalEngine(model, compiles=compile)
-        self.family: GuardProtocol = find_protocol(_evidence(model, tokenizer, name), protocol)
+        self.family: GuardProtocol = find_protocol(evidence_of(model, tokenizer, name), protocol)
         self._tokenizer = tokenizer
         self._identity = identity or f"{name}#{next(_UNIQUE)}"
         self._plans: dict[Policy | None, Inquiry] = {}
@@ -280,31 +282,7 @@ class Guard:
             Position in `rows`, and the reading or why there is none; each position exactly once over all batches, in
             the engine's own order. A batch may complete no row.
         """
-        plan = self.plan(policy)
-        groups = list(group_positions([tuple(p.ids for p in row.prompts) for row in rows]).values())
-        firsts = [rows[group[0]] for group in groups]
-        marks = range(len(firsts)) if together is None else [together[group[0]] for group in groups]
-        found: list[dict[int, Any]] = [{} for _ in firsts]
-        places = [(i, number) for i, row in enumerate(firsts) for number in range(len(row.questions))]
-        spines = group_positions([firsts[i].questions[number].spine for i, number in places])
-        for spine, members in spines.items():
-            prompts, asked = token_rows(firsts, marks, [places[member] for member in members])
-            for scored in self.engine.score(prompts, spine.tokens, spine.reads, alone=alone):
-                done: list[int] = []
-                for i, position in enumerate(scored.positions):
-                    row, number = asked[position]
-                    logs = scored.log_probs
-                    found[row][number] = (
-                        ScoreError(str(scored.error)) if logs is None else dict(zip(spine.reads, logs[i], strict=True))
-                    )
-                    if len(found[row]) == len(firsts[row].questions):
-                        done.append(row)
-                yield [
-                    (position, result)
-                    for row in done
-                    for result in [_reading(plan, firsts[row], found[row])]
-                    for position in groups[row]
-                ]
+        return read_rows(self.engine, self.plan(policy), rows, together, alone=alone)
 
     def write(
         self, rows: Sequence[Asked], readings: Sequence[Reading], *, policy: Policy | None = None
@@ -467,28 +445,3 @@ def _try_parse(value: object) -> Conversation | ConversationError:
         return value if isinstance(value, ConversationError) else parse_conversation(value)
     except ConversationError as error:
         return error
-
-
-def _check_parts(model: Any, tokenizer: Any) -> None:
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise ProtocolError(
-            f"{type(tokenizer).__name__} is no fast tokenizer", hint="Load it with AutoTokenizer (use_fast=True)."
-        )
-    if model.training:
-        raise ProtocolError("the model is in training mode, where dropout makes scores random", hint="model.eval()")
-
-
-def _evidence(model: Any, tokenizer: Any, name: str) -> Evidence:
-    template = getattr(tokenizer, "chat_template", None)
-    return Evidence(
-        name=str(getattr(model.config, "_name_or_path", "") or name),
-        model_type=str(model.config.model_type),
-        architecture=type(model).__name__,
-        template=template if isinstance(template, str) else "",
-    )
-
-
-def _reading(plan: Inquiry, row: Asked, found: Mapping[int, Any]) -> Reading | ScoreError:
-    answers = [found[number] for number in range(len(row.questions))]
-    failed = next((answer for answer in answers if isinstance(answer, ScoreError)), None)
-    return failed or plan.read(answers, row.n_tokens, row.conversation.assessed.role)
