@@ -20,6 +20,7 @@ from guard_magic.engine.head import read_at
 from guard_magic.engine.local import LocalEngine, Scored, TokenRow
 from guard_magic.engine.packed_attention import Pack
 from guard_magic.engine.prefix_cache import PrefixCache
+from guard_magic.engine.quantize import quantize_linears
 from guard_magic.engine.trial import can_pack, packing_error
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.protocols.llama_guard import STRUCTURE
@@ -173,9 +174,21 @@ def test_packing_mutants(
     assert max_error(read(tiny, SOME), wanted) > 1e-2
     assert not can_pack(tiny.model, ids)
     assert not can_pack(copy.deepcopy(tiny.model).bfloat16(), ids), "bfloat16's rounding does not hide it"
+    rounded = quantize_linears(copy.deepcopy(tiny.model).bfloat16(), "fp8")
+    if breaks is not _places_go_on_from_row_to_row:  # which is no matter of a model or device, and moves less than FP8
+        assert not can_pack(rounded, ids)
     tiny.engine = LocalEngine(tiny.model)
     assert max_error(read(tiny, SOME), wanted) <= 1e-4
     assert tiny.engine.packs is False
+
+
+@pytest.mark.parametrize("quantization", [None, "int8", "int4", "fp8"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_rounding_alone_does_not_refuse_packing(tiny: Guard, dtype: torch.dtype, quantization: str | None) -> None:
+    model = copy.deepcopy(tiny.model).to(dtype)
+    if quantization:
+        quantize_linears(model, quantization)
+    assert can_pack(model, tiny.tokens("How do I bake bread?"))
 
 
 def test_last_layer_narrowed_elsewhere(tiny: Guard, define: Define, monkeypatch: pytest.MonkeyPatch) -> None:
