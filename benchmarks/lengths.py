@@ -22,7 +22,7 @@ from typing import Any
 
 from shapes import TEMPLATE_1B, llama3_tokenizer, qwen3_tokenizer, random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from ways import ROOT, Row, guard_for
+from ways import ANSWERS, ROOT, Row, guard_for
 
 from guard_magic.conversation import parse_conversation
 from guard_magic.engine.guard import Guard
@@ -49,12 +49,6 @@ FAMILIES: dict[str, Callable[[], Guard]] = {
     "embedded": _embedded,
 }
 """Guards with each family's true tokenizer and template; lengths depend on nothing else, so the models are tiny."""
-
-ANSWERS = {
-    "llama-guard-3": ("safe", "unsafe\nS1"),
-    "qwen3guard": ("Safe\nCategories: None", "Unsafe\nCategories: Violent"),
-}
-"""What a guard goes on to write after its forced beginning, for a safe and an unsafe row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,82 @@
 """Rows a second of the tutorial's loop, of its simpler and faster forms, and of the engine, on the CPU.
 
-    python benchmarks/score.py [--rows 96] [--longest N] [--repeats 5] [--guard cpu|embedded|both] [--threads N]
+    python benchmarks/score.py [--rows 96] [--lengths samples|dev] [--longest N] [--dtype float32|bfloat16]
+                               [--repeats 5] [--guard cpu|embedded|both] [--threads N]
 
 Why these numbers: the engine's promise is that a table is scored several times faster than by the published
-loop with the same scores. Prints a table and, last, one line of JSON.
+loop with the same scores. `gpu.py` is the same on a GPU. Prints a table and, last, one line of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from bounds import product_times, rows_floor
+from counting import Shape
+from floors import CPU_BANDWIDTH, Device
+from lengths import load_lengths, rows_of_lengths
 from shapes import SHAPES, answering_model, llama3_tokenizer
+from timing import latency_ms, print_table, summarise, time_ways
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from ways import ROOT, Row, environment, guard_for, json_line, load_rows, print_table, summarise, time_ways, ways_of
+from ways import ROOT, Row, ask_rows, environment, guard_for, json_line, load_rows, ways_of
+
+from guard_magic.engine.guard import Guard
 
 __all__ = ["main", "measure"]
 
 _EMBEDDED = ROOT / "guard_magic" / "embedded"
-Parts = tuple[Any, Any]
+_BATCH = 1_024
+_N_LATENCY = 20
+Parts = tuple[Any, Any, str]
+"""Model, tokenizer, and the family in `lengths.py`."""
 
 
-def measure(model: Any, tokenizer: Any, n_rows: int, repeats: int, longest: int | None = None) -> dict[str, Any]:
-    """Time the four ways on one guard; `longest` leaves out conversations of more tokens than that."""
+def measure(parts: Parts, args: argparse.Namespace) -> dict[str, Any]:
+    """Time the ways on one guard, one conversation at a time, and the products that bound them."""
+    model, tokenizer, family = parts
+    if model.dtype != args.dtype:
+        model = copy.deepcopy(model).to(args.dtype)
+    guard = guard_for(model, tokenizer)
+    rows = _rows(guard, family, args)
+    result = summarise(guard, rows, time_ways(ways_of(guard), rows, args.repeats))
+    result["latency"] = latency_ms(guard, rows[:_N_LATENCY])
+    return result | _floor(guard, rows, result["rows_per_s"])
+
+
+def _rows(guard: Guard, family: str, args: argparse.Namespace) -> list[Row]:
+    """Return rows of the package's samples, or of a dev split's lengths."""
+    if args.lengths == "dev":
+        return rows_of_lengths(guard, load_lengths(family), args.rows)
 
     def fits(row: Row) -> bool:
         texts = [message["content"] for message in row.chat]
-        return longest is None or sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) <= longest
+        ids = guard.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return args.longest is None or sum(map(len, ids)) <= args.longest
 
-    rows = load_rows(n_rows, fits)
-    guard = guard_for(model, tokenizer)
-    return summarise(guard, rows, time_ways(ways_of(guard), rows, repeats))
+    return load_rows(args.rows, fits)
+
+
+def _floor(guard: Guard, rows: list[Row], rates: dict[str, float]) -> dict[str, Any]:
+    """Return what the products of this model's own sizes run at here, and each way's part of the floor that follows."""
+    shape, dtype = Shape.of(guard.model.config), guard.model.dtype
+    times = product_times(shape, _BATCH, torch.device("cpu"), dtype)
+    seconds = sum(of_one["n"] * of_one["s"] for of_one in times.values())
+    rate = sum(of_one["n"] * of_one["flops"] for of_one in times.values()) / seconds
+    size = dtype.itemsize
+    device = Device("this CPU", "this CPU", rate, rate, rate, CPU_BANDWIDTH, size, size, _BATCH)
+    floor = 1 / rows_floor(shape, ask_rows(guard, rows), device).product_s
+    shares = {name: found / floor for name, found in rates.items()}
+    return {"product_flops": rate, "floor_rows_per_s": floor, "floor_share": shares}
 
 
 def _open_shape(shape: str) -> Parts:
     tokenizer = llama3_tokenizer()
-    return answering_model(tokenizer, shape), tokenizer
+    return answering_model(tokenizer, shape), tokenizer, "llama-guard-3-8b"
 
 
 def _open_embedded() -> Parts | None:
@@ -47,19 +85,23 @@ def _open_embedded() -> Parts | None:
     if not weights.exists():
         return None
     model = AutoModelForCausalLM.from_pretrained(_EMBEDDED, gguf_file=weights.name)
-    return model.eval(), AutoTokenizer.from_pretrained(_EMBEDDED)
+    return model.eval(), AutoTokenizer.from_pretrained(_EMBEDDED), "embedded"
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rows a second of four ways to score conversations.")
+    parser = argparse.ArgumentParser(description="Rows a second of the ways to score conversations.")
     parser.add_argument("--rows", type=int, default=96)
-    parser.add_argument("--longest", type=int, help="tokens of the longest conversation; by default any")
+    parser.add_argument("--lengths", choices=["samples", "dev"], default="samples", help="where lengths come from")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--longest", type=int, help="tokens of the longest sample; by default any")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way; the median counts")
     parser.add_argument("--guard", choices=["cpu", "embedded", "both"], default="both")
     parser.add_argument("--shape", choices=list(SHAPES), default="cpu", help="of the random-weight guard")
     parser.add_argument("--threads", type=int, help="of torch; by default torch's own choice")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.dtype = getattr(torch, args.dtype)
+    return args
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,9 +120,10 @@ def main(arguments: list[str] | None = None) -> None:
         if parts is None:
             print(f"{name}: skipped, no weights in this checkout")
             continue
-        guards[name] = measure(*parts, args.rows, args.repeats, args.longest)
+        guards[name] = measure(parts, args)
         print_table(name, guards[name])
-    report = {"benchmark": "score", **environment(), "repeats": args.repeats, "longest": args.longest, "guards": guards}
+    report = {"benchmark": "score", **environment(), "repeats": args.repeats, "longest": args.longest}
+    report |= {"dtype": str(args.dtype).removeprefix("torch."), "lengths": args.lengths, "guards": guards}
     line = json_line(report)
     if args.out:
         args.out.write_text(line + "\n", encoding="utf-8")

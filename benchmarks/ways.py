@@ -1,12 +1,14 @@
-"""Four ways to score conversations with a guard, and how they are timed against each other.
+"""Ways to score conversations with a guard, from the published loop to the engine, and the rows that they score.
 
-Every way takes the same rows and yields (row number, unsafe_score) as soon as the score is there; tokenization
-is inside. `tutorial_loop` is the published algorithm, the others are steps from it to the engine:
+Every way takes the same rows and yields (row number, unsafe_score) as soon as the score is there:
 
-- tutorial: one conversation at a time, the answer generated;
+- tutorial: one conversation at a time, the answer generated, as published;
 - forward: one conversation at a time, one forward pass, no answer;
-- batches: Guard.ask + Guard.read, each prompt whole;
-- engine: Guard.ask + Guard.read as they are: the shared prefix is computed once.
+- batches: Guard.read, rows packed end to end, each prompt whole;
+- padded: Guard.read, the shared prefix computed once, rows padded to the longest of their batch;
+- engine: Guard.read as it is: the prefix computed once and read in place, rows packed where the model can.
+
+How they are timed against each other is in `timing.py`.
 """
 
 from __future__ import annotations
@@ -16,16 +18,15 @@ import json
 import math
 import platform
 import random
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from shapes import as_read
 from transformers import LogitsProcessor, LogitsProcessorList
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,33 +34,38 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from guard_magic.conversation import Conversation, parse_conversation  # noqa: E402
-from guard_magic.engine.guard import Guard  # noqa: E402
+from guard_magic.engine.guard import Asked, Guard  # noqa: E402
 from guard_magic.engine.local import LocalEngine  # noqa: E402
 from guard_magic.roles import adapt_roles  # noqa: E402
 from guard_magic.verdict import Reading  # noqa: E402
 
 __all__ = [
+    "ANSWERS",
     "WAYS",
     "Row",
-    "Timing",
     "Way",
+    "ask_rows",
     "environment",
+    "forced_answers",
     "forward_each",
     "guard_for",
     "json_line",
-    "largest_difference",
     "load_rows",
-    "print_table",
     "read_all",
-    "summarise",
-    "time_ways",
     "tutorial_loop",
+    "unsafe_tokens",
     "ways_of",
     "with_engine",
 ]
 
-WAYS = ("tutorial", "forward", "batches", "engine")
+WAYS = ("tutorial", "forward", "batches", "padded", "engine")
 """Names of the ways, slowest first."""
+
+ANSWERS = {
+    "llama-guard-3": ("safe", "unsafe\nS1"),
+    "qwen3guard": ("Safe\nCategories: None", "Unsafe\nCategories: Violent"),
+}
+"""By protocol, what the loop's guard is made to write behind the forced beginning, for a safe and an unsafe row."""
 
 _SAMPLES = ROOT / "guard_magic" / "samples.jsonl"
 
@@ -112,19 +118,41 @@ class _Forced(LogitsProcessor):
         return forced
 
 
-def tutorial_loop(model: Any, tokenizer: Any) -> Way:
+def _lead(guard: Guard) -> tuple[str, str]:
+    """Return what is forced behind the prompt, and the space that the verdict's token brings itself."""
+    lead = guard.plan(None).first.lead
+    text = lead.rstrip(" ")
+    return text, lead[len(text) :]
+
+
+def _prompt(guard: Guard, row: Row) -> str:
+    contents = [message["content"] for message in row.chat]
+    return str(guard.tokenizer.apply_chat_template(as_read(guard.tokenizer, *contents), tokenize=False))
+
+
+def forced_answers(guard: Guard) -> dict[bool, list[int]]:
+    """Return the ids that the loop generates for a safe (False) and an unsafe row, the end of turn included."""
+    _, space = _lead(guard)
+    texts = [f"{space}{text}{guard.tokenizer.eos_token}" for text in ANSWERS[guard.protocol]]
+    safe, unsafe = guard.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return {False: safe, True: unsafe}
+
+
+def unsafe_tokens(guard: Guard) -> list[int]:
+    """Return the tokens at the verdict position whose probabilities sum to `unsafe_score`."""
+    words = guard.plan(None).chain.words
+    return [path.steps[0][-1] for path in words[1:]]
+
+
+def tutorial_loop(guard: Guard) -> Way:
     """Return the published algorithm, step by step, its answer forced to the row's label."""
-    end = tokenizer.eos_token
-    answers = {
-        label: tokenizer(f"{text}{end}", add_special_tokens=False)["input_ids"]
-        for label, text in {False: "safe", True: "unsafe\nS1"}.items()
-    }
-    unsafe = tokenizer.convert_tokens_to_ids("unsafe")
+    tokenizer, model = guard.tokenizer, guard.model
+    answers, unsafe, (lead, _) = forced_answers(guard), unsafe_tokens(guard), _lead(guard)
 
     def run(rows: Sequence[Row]) -> Iterator[tuple[int, float]]:
         for i, row in enumerate(rows):
-            prompt = tokenizer.apply_chat_template(row.chat, tokenize=False)
-            prompt += "\n\n"
+            prompt = _prompt(guard, row)
+            prompt += lead
             inputs = tokenizer([prompt], return_tensors="pt").to(model.device)
             n_prompt = inputs["input_ids"].shape[1]
             output = model.generate(
@@ -137,23 +165,24 @@ def tutorial_loop(model: Any, tokenizer: Any) -> Way:
                 logits_processor=LogitsProcessorList([_Forced(answers[row.is_unsafe], n_prompt)]),
             )
             tokenizer.decode(output.sequences[0, n_prompt:], skip_special_tokens=True)
-            yield i, float(torch.softmax(output.logits[0][0].float(), dim=-1)[unsafe])
+            yield i, float(torch.softmax(output.logits[0][0].float(), dim=-1)[unsafe].sum())
 
     return run
 
 
-def forward_each(model: Any, tokenizer: Any) -> Way:
+def forward_each(guard: Guard) -> Way:
     """Return the loop with one forward pass a row instead of generation, and BOS once."""
-    unsafe = tokenizer.convert_tokens_to_ids("unsafe")
+    tokenizer, model = guard.tokenizer, guard.model
+    unsafe, (lead, _) = unsafe_tokens(guard), _lead(guard)
 
     def run(rows: Sequence[Row]) -> Iterator[tuple[int, float]]:
         for i, row in enumerate(rows):
-            prompt = tokenizer.apply_chat_template(row.chat, tokenize=False) + "\n\n"
+            prompt = _prompt(guard, row) + lead
             add = tokenizer.bos_token is None or tokenizer.bos_token not in prompt
             ids = tokenizer([prompt], add_special_tokens=add, return_tensors="pt")["input_ids"].to(model.device)
             with torch.inference_mode():
                 logits = model(input_ids=ids, logits_to_keep=1, use_cache=False).logits[0, -1]
-            yield i, float(torch.softmax(logits.float(), dim=-1)[unsafe])
+            yield i, float(torch.softmax(logits.float(), dim=-1)[unsafe].sum())
 
     return run
 
@@ -163,20 +192,37 @@ def guard_for(model: Any, tokenizer: Any) -> Guard:
     return Guard(model, tokenizer, name="benchmark", min_verdict_mass=0.0)
 
 
-def with_engine(guard: Guard, *, share_prefix: bool = True, budget: int | None = None) -> Guard:
-    """Return the same guard (one tokenizer, one set of prompt plans) with an engine of its own."""
+def with_engine(guard: Guard, **settings: Any) -> Guard:
+    """Return the same guard (one tokenizer, one set of prompt plans) with an engine of its own, of these settings."""
     twin = copy.copy(guard)
-    twin.engine = LocalEngine(guard.model, budget=budget, share_prefix=share_prefix)
+    twin.engine = LocalEngine(guard.model, **settings)
     return twin
 
 
-def read_all(guard: Guard) -> Way:
-    """Return Guard.ask + Guard.read; the prefix is computed anew each time, as for a guard just loaded."""
+def ask_rows(guard: Guard, rows: Sequence[Row]) -> list[Asked]:
+    """Make rows ready: render and tokenize them."""
+    found = guard.ask_all([parse_conversation(row.chat) for row in rows])
+    for asked in found:
+        if isinstance(asked, Exception):
+            raise asked
+    return found
+
+
+def read_all(guard: Guard, made: Mapping[int, Asked] | None = None, *, alone: bool = False) -> Way:
+    """Return Guard.ask_all + Guard.read; the prefix is computed anew each time, as for a guard just loaded.
+
+    Parameters
+    ----------
+    made
+        Rows that are ready already, by `id` of the row, so that the model alone is timed; None to make them inside.
+    alone
+        Whether each row is read by itself, whole and in float32.
+    """
 
     def run(rows: Sequence[Row]) -> Iterator[tuple[int, float]]:
         guard.engine.prefixes.clear()
-        asked = [guard.ask(parse_conversation(row.chat)) for row in rows]
-        for batch in guard.read(asked):
+        asked = ask_rows(guard, rows) if made is None else [made[id(row)] for row in rows]
+        for batch in guard.read(asked, alone=alone):
             for i, reading in batch:
                 yield i, math.exp(reading.log_unsafe) if isinstance(reading, Reading) else math.nan
 
@@ -184,138 +230,14 @@ def read_all(guard: Guard) -> Way:
 
 
 def ways_of(guard: Guard) -> dict[str, Way]:
-    """Return the four ways of one guard, by their names in `WAYS`."""
+    """Return the ways of one guard, by their names in `WAYS`; tokenization is inside."""
     return {
-        "tutorial": tutorial_loop(guard.model, guard.tokenizer),
-        "forward": forward_each(guard.model, guard.tokenizer),
+        "tutorial": tutorial_loop(guard),
+        "forward": forward_each(guard),
         "batches": read_all(with_engine(guard, share_prefix=False)),
+        "padded": read_all(with_engine(guard, packs=False)),
         "engine": read_all(with_engine(guard)),
     }
-
-
-@dataclass
-class Timing:
-    """What one way did.
-
-    Attributes
-    ----------
-    rates
-        Rows a second of each run.
-    scores
-        `unsafe_score` by row number, of the last run.
-    peak_bytes
-        Most memory allocated on the device in the last run, weights included; None off CUDA.
-    """
-
-    rates: list[float] = field(default_factory=list)
-    scores: dict[int, float] = field(default_factory=dict)
-    peak_bytes: int | None = None
-
-    @property
-    def rows_per_s(self) -> float:
-        """Median over the runs; nan where there was none."""
-        return statistics.median(self.rates) if self.rates else math.nan
-
-
-def time_ways(
-    ways: dict[str, Way],
-    rows: Sequence[Row],
-    repeats: int,
-    *,
-    seconds: float = math.inf,
-    go_on: Callable[[], bool] = lambda: True,
-) -> dict[str, Timing]:
-    """Run all ways in turn, `repeats` times, beginning with another one each time.
-
-    Parameters
-    ----------
-    seconds
-        A run stops after this long; its rate is that of the rows it finished.
-    go_on
-        Asked before each run; nothing more is run once it says no.
-    """
-    for way in ways.values():
-        if go_on():
-            list(way(rows[:2]))  # first calls allocate, compile and render
-    timings = {name: Timing() for name in ways}
-    names = list(ways)
-    for repeat in range(repeats):
-        turn = repeat % len(names)
-        for name in names[turn:] + names[:turn]:
-            if go_on():
-                _run(ways[name], rows, seconds, timings[name])
-    return timings
-
-
-def _run(way: Way, rows: Sequence[Row], seconds: float, timing: Timing) -> None:
-    scores: dict[int, float] = {}
-    on_cuda = torch.cuda.is_initialized()
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats()
-    started = time.perf_counter()
-    took = math.inf
-    for i, score in way(rows):
-        scores[i] = score
-        took = time.perf_counter() - started
-        if took > seconds:
-            break
-    timing.rates.append(len(scores) / took)
-    timing.scores = scores
-    timing.peak_bytes = torch.cuda.max_memory_allocated() if on_cuda else None
-
-
-def largest_difference(one: Timing, other: Timing) -> float | None:
-    """Return max |difference of unsafe_score| over the rows that both scored; nan where a score is missing."""
-    both = [abs(one.scores[i] - other.scores[i]) for i in one.scores.keys() & other.scores.keys()]
-    if not both:
-        return None
-    return math.nan if any(map(math.isnan, both)) else max(both)
-
-
-def summarise(guard: Guard, rows: Sequence[Row], timings: dict[str, Timing]) -> dict[str, Any]:
-    """Return the measured numbers of one guard under fixed keys.
-
-    `prefix_ceiling` is (prefix + own) / own in tokens a row: what sharing the prefix could bring if nothing
-    but tokens cost time. `prefix_gain` is what it brought, engine over batches.
-    """
-    prompts = [guard.ask(parse_conversation(row.chat)).prompt for row in rows]
-    prefix = statistics.fmean(prompt.n_prefix for prompt in prompts)
-    own = statistics.fmean(len(prompt.ids) - prompt.n_prefix for prompt in prompts)
-    rates = {name: timing.rows_per_s for name, timing in timings.items()}
-    ceiling = (prefix + own) / own
-    gain = rates["engine"] / rates["batches"]
-    engine = timings["engine"]
-    scores = sorted(engine.scores.values())
-    return {
-        "n_rows": len(rows),
-        "n_parameters": sum(weight.numel() for weight in guard.model.parameters()),
-        "own_tokens": own,
-        "prefix_tokens": prefix,
-        "chain_tokens": len(guard.plan(None).questions[0].spine.tokens),
-        "rows_per_s": rates,
-        "spread": {name: _spread(timing.rates) for name, timing in timings.items()},
-        "ratio_to_tutorial": {name: rate / rates["tutorial"] for name, rate in rates.items()},
-        "prefix_ceiling": ceiling,
-        "prefix_gain": gain,
-        "prefix_share": gain / ceiling,
-        "max_delta": {name: largest_difference(timings[name], engine) for name in WAYS if name != "engine"},
-        "n_compared": {name: len(timing.scores) for name, timing in timings.items()},
-        "peak_bytes": {name: timing.peak_bytes for name, timing in timings.items()},
-        "score_range": [scores[0], scores[-1]] if scores else None,
-        "published_adds_bos": _adds_bos(guard.tokenizer, rows[0]),
-    }
-
-
-def _spread(rates: list[float]) -> float:
-    """Return (fastest - slowest) / median of the runs: how noisy they were."""
-    return (max(rates) - min(rates)) / statistics.median(rates) if rates else math.nan
-
-
-def _adds_bos(tokenizer: Any, row: Row) -> bool:
-    """Say whether the published way of tokenizing puts another BOS before the template's own."""
-    text = tokenizer.apply_chat_template(row.chat, tokenize=False)
-    plain = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return len(tokenizer(text)["input_ids"]) > len(plain) and tokenizer.bos_token_id in plain
 
 
 def json_line(report: dict[str, Any]) -> str:
@@ -341,20 +263,3 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if is_cuda else f"cpu, {platform.machine()}",
         "n_threads": torch.get_num_threads(),
     }
-
-
-def print_table(name: str, result: dict[str, Any]) -> None:
-    """Print one guard's result for people."""
-    print(f"\n{name}: {result['n_parameters'] / 1e6:,.1f}M parameters, {result['n_rows']} rows")
-    print(f"{'way':<10}{'rows/s':>10}{'x tutorial':>12}{'spread':>9}{'max |Δ score|':>15}")
-    for way in WAYS:
-        delta = result["max_delta"].get(way)
-        shown = f"{delta:.1e}" if delta is not None else "-"
-        rate, ratio, spread = (result[key][way] for key in ("rows_per_s", "ratio_to_tutorial", "spread"))
-        print(f"{way:<10}{rate:>10.2f}{ratio:>12.2f}{spread:>9.0%}{shown:>15}")
-    print(
-        f"own tokens a row {result['own_tokens']:.1f}, prefix {result['prefix_tokens']:.1f}; sharing it: "
-        f"{result['prefix_gain']:.2f}x of at most {result['prefix_ceiling']:.2f}x = {result['prefix_share']:.0%}"
-    )
-    if result["published_adds_bos"]:
-        print("the published way of tokenizing writes BOS twice here, the others once: its scores differ for that")
