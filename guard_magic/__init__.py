@@ -401,7 +401,15 @@ def load(
     return current_session().load(source, name=name, **options)
 
 
-def wrap(model: Any, tokenizer: Any, *, name: str, protocol: str | None = None, min_verdict_mass: float = 0.9) -> Guard:
+def wrap(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    compile: bool = False,
+    protocol: str | None = None,
+    min_verdict_mass: float = 0.9,
+) -> Guard:
     """Make a guard of a transformers model loaded elsewhere, and make it the current one.
 
     Parameters
@@ -410,10 +418,11 @@ def wrap(model: Any, tokenizer: Any, *, name: str, protocol: str | None = None, 
         A causal language model in eval mode and its fast tokenizer; neither is changed.
     name
         Its name in this session.
-    protocol, min_verdict_mass
+    compile, protocol, min_verdict_mass
         As for `load`.
     """
-    return current_session().wrap(model, tokenizer, name=name, protocol=protocol, min_verdict_mass=min_verdict_mass)
+    options = {"compile": compile, "protocol": protocol, "min_verdict_mass": min_verdict_mass}
+    return current_session().wrap(model, tokenizer, name=name, **options)
 
 
 def use(name: str) -> Guard:
