@@ -94,9 +94,9 @@ GUARDS: dict[str, str] = {
 }
 """Families of `lengths.py`, and their shapes in `shapes.py`; the embedded guard's is in its file."""
 
-ASK_US = {"llama-guard-3-8b": 120, "llama-guard-3-1b": 139, "qwen3guard-0.6b": 154, "embedded": 161}
-"""Microseconds a row of `Guard.ask_all` on one CPU core over rows of these lengths: CPU time, 4,000 rows of
-`rows_of_lengths` in parts of 500, median, 2026-11-28. Before rows were made ready together: 480, 722, 685 and 448."""
+ASK_US = {"llama-guard-3-8b": 118, "llama-guard-3-1b": 119, "qwen3guard-0.6b": 136, "embedded": 125}
+"""Microseconds a row of `Guard.ask_all` on one CPU core over rows of these lengths: `python benchmarks/ask.py`, 4,000
+rows, 2026-11-28. Before rows were made ready together: 480, 722, 685 and 448."""
 
 CALL_S = 5e-6
 """Seconds that starting one small kernel from Python takes on CUDA: a usual figure, not measured here."""

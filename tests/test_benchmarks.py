@@ -231,6 +231,15 @@ def test_spread_answers_span_the_scores() -> None:
     assert scores[-1] > 0.65
 
 
+def test_ask(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "ask.py"), "--rows", "40", "--family", "embedded"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert list(report["us_a_row"]) == ["embedded"]
+    assert report["us_a_row"]["embedded"] > 0
+
+
 def test_rows_differ_and_keep_their_order() -> None:
     from ways import load_rows
 
