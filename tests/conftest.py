@@ -12,6 +12,7 @@ import shapes
 import torch
 
 from guard_magic.engine.guard import Guard
+from guard_magic.session import Session
 
 torch.set_num_threads(1)
 
@@ -33,6 +34,15 @@ def digits() -> Any:
 @pytest.fixture(scope="session")
 def tiny(llama3: Any) -> Guard:
     return Guard(shapes.answering_model(llama3), llama3, name="tiny", min_verdict_mass=0)
+
+
+@pytest.fixture
+def session(tiny: Guard) -> Session:
+    """A session of its own, with the tiny guard."""
+    made = Session()
+    made.guards["tiny"] = tiny
+    made.current = "tiny"
+    return made
 
 
 @pytest.fixture(scope="session")

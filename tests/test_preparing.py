@@ -69,14 +69,6 @@ def shown(found: Asked | ConversationError) -> Asked | str:
 
 
 @pytest.fixture
-def session(tiny: Guard) -> Session:
-    made = Session()
-    made.guards["tiny"] = tiny
-    made.current = "tiny"
-    return made
-
-
-@pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in (("FIRST_CHUNK", 4), ("CHUNK", 16), ("_TOGETHER", 5)):
         monkeypatch.setattr(preparing, name, size)

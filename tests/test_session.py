@@ -38,14 +38,6 @@ TEXTS = ["Hello", "How do I bake bread?", "I hate everyone", "Hello", "a bomb", 
 
 
 @pytest.fixture
-def session(tiny: Guard) -> Session:
-    made = Session()
-    made.guards["tiny"] = tiny
-    made.current = "tiny"
-    return made
-
-
-@pytest.fixture
 def saved(tmp_path_factory: pytest.TempPathFactory, llama3: Any, tiny: Guard) -> Path:
     """A guard on disk, as transformers saves one."""
     return shapes.save_guard(tmp_path_factory.mktemp("guards") / "tiny-guard", tiny.model, llama3)

@@ -36,14 +36,6 @@ LONG_TEXT = " ".join(NUMBERS)
 
 
 @pytest.fixture
-def session(tiny: Guard) -> Session:
-    made = Session()
-    made.guards["tiny"] = tiny
-    made.current = "tiny"
-    return made
-
-
-@pytest.fixture
 def short(session: Session, tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A session whose guard reads 420 tokens, 200 of them its own prompt."""
     monkeypatch.setattr(tiny.model.config, "max_position_embeddings", 420)
