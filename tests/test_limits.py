@@ -25,7 +25,7 @@ from ways import guard_for
 from guard_magic.conversation import parse_conversation
 from guard_magic.engine.guard import Guard
 from guard_magic.engine.packed_attention import _merged
-from guard_magic.engine.prefix_cache import PrefixCache
+from guard_magic.engine.prefix_cache import PrefixCache, with_cache
 
 TINY = ["tiny", "qwen3guard-tiny"]
 
@@ -40,7 +40,8 @@ def _counted(shape: str, n_prefix: int, n: int, n_read: int) -> dict[str, dict[s
     ids = torch.arange(n_prefix + n)
     past = PrefixCache(model).get(tuple(ids[:n_prefix].tolist()))
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(input_ids=ids[None, n_prefix:], past_key_values=past, use_cache=past is not None, logits_to_keep=n_read)
+        known = {**with_cache(model, past), "use_cache": past is not None}
+        model(input_ids=ids[None, n_prefix:], logits_to_keep=n_read, **known)
     return {name: {str(op): n for op, n in ops.items()} for name, ops in counter.get_flop_counts().items()}
 
 

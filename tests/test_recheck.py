@@ -97,7 +97,7 @@ def test_a_row_without_room_keeps_its_first_score_and_is_counted(low: Guard) -> 
     plain = score(low, ROWS[:6], 0.5, None)
 
     def full(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        if kwargs.get("past_key_values") is None and kwargs.get("position_ids") is None:
+        if (kwargs.get("past_key_values") or kwargs.get("cache")) is None and kwargs.get("position_ids") is None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     cache = ScoreCache()

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from guard_magic.engine.prefix_cache import with_cache
 from training.examples import IGNORE, Example, Row, batches, draw_epoch, encode, read_training
 from training.surgery import choose_tokens, count_tokens, cut_backend, cut_model, read_base, wrap_backend
 
@@ -95,12 +96,12 @@ def states_at(model: LlamaForCausalLM, ids: torch.Tensor, positions: torch.Tenso
     if shared:
         for layer in inner:
             angles = (cosine[:, :shared], sine[:, :shared])
-            before = layer(before, position_embeddings=angles, past_key_values=past)
+            before = layer(before, position_embeddings=angles, **with_cache(layer, past))
         for kept in past.layers:
             kept.keys, kept.values = (part.expand(len(ids), -1, -1, -1) for part in (kept.keys, kept.values))
     angles, mask = (cosine[:, shared:], sine[:, shared:]), (places <= places[shared:, None])[None, None]
     for layer in inner:
-        hidden = layer(hidden, attention_mask=mask, position_embeddings=angles, past_key_values=past)
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=angles, **with_cache(layer, past))
     attention, rows = last.self_attn, torch.arange(len(ids))[:, None]
     hidden = torch.cat([before.expand(len(ids), -1, -1), hidden], dim=1)
     normed = last.input_layernorm(hidden)

@@ -17,6 +17,7 @@ from transformers.cache_utils import Cache
 
 from guard_magic.engine.head import read_at
 from guard_magic.engine.packed_attention import Pack, packed
+from guard_magic.engine.prefix_cache import with_cache
 
 __all__ = ["Ids", "on_device", "packed_logits", "padded_logits"]
 
@@ -49,7 +50,7 @@ def padded_logits(
     width = max(map(len, rows))
     ids = on_device([[*row, *[0] * (width - len(row))] for row in rows], model)  # (n_rows, width)
     with read_at(model, on_device(reads, model), narrow=narrow):
-        logits: torch.Tensor = model(input_ids=ids, past_key_values=past, use_cache=past is not None).logits
+        logits: torch.Tensor = model(input_ids=ids, **with_cache(model, past), use_cache=past is not None).logits
     return logits.float()
 
 

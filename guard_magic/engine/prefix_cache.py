@@ -9,13 +9,29 @@ of sliding layers, and freezing those is silently wrong.
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-__all__ = ["FrozenLayer", "PrefixCache"]
+from guard_magic.errors import ProtocolError
+
+__all__ = ["FrozenLayer", "PrefixCache", "with_cache"]
+
+
+def with_cache(module: Any, cache: Cache | None) -> dict[str, Cache | None]:
+    """Return the keyword argument by which a model or a layer of one takes keys and values computed before.
+
+    It is ``cache`` from transformers 5.24 on and ``past_key_values`` before; a model that was written for the
+    other name would take it among its further keywords, and compute without it.
+    """
+    known = inspect.signature(module.forward).parameters
+    if not known.keys() & {"cache", "past_key_values"}:  # a wrapper's own forward: it passes on what it is given
+        inner = getattr(module, "get_base_model", lambda: None)()
+        known = known if inner is None else inspect.signature(inner.forward).parameters
+    return {"cache" if "cache" in known else "past_key_values": cache}
 
 
 class FrozenLayer(DynamicLayer):
@@ -90,7 +106,13 @@ class PrefixCache:
                     cache.update(layer.keys, layer.values, i)
         ids = torch.tensor([prefix[len(known) :]], device=self._model.device)
         self.n_computed += len(prefix) - len(known)
-        self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self._model(input_ids=ids, **with_cache(self._model, cache), use_cache=True, logits_to_keep=1)
+        n_kept = cache.get_seq_length()
+        if n_kept != len(prefix):
+            raise ProtocolError(
+                f"{type(self._model).__name__} kept {n_kept} of the {len(prefix)} tokens that it was to keep",
+                hint="Is its forward() one of transformers' own? It must take `cache` or `past_key_values`.",
+            )
         return Cache(layers=[_frozen(layer.keys, layer.values) for layer in cache.layers])
 
 
