@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "guard_magic"
 
 LAYERS = [
     "errors",
+    "characters",
     "conversation",
     "roles",
     "windows",
