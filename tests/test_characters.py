@@ -28,7 +28,9 @@ from guard_magic.characters import first_seen, is_blank, strip_unseen, without_u
     ],
 )
 def test_texts_without_anything_to_see_are_blank(text: str) -> None:
-    assert is_blank(text) and first_seen(text) is None and strip_unseen(text) == without_unseen(text) == ""
+    assert is_blank(text)
+    assert first_seen(text) is None
+    assert strip_unseen(text) == without_unseen(text) == ""
 
 
 def test_separators_controls_and_format_characters_are_unseen_and_letters_digits_and_symbols_are_seen() -> None:
@@ -46,4 +48,6 @@ def test_what_is_seen_stays_as_it_is() -> None:
     assert strip_unseen("cafe\u0301 ") == "cafe\u0301"
     assert without_unseen("a\u200bb c\u0301") == "abc"
     assert first_seen("\u200b =1+1") == 2
-    assert not is_blank("👍🏽") and not is_blank("?") and not is_blank("零")
+    assert not is_blank("👍🏽")
+    assert not is_blank("?")
+    assert not is_blank("零")
