@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from guard_magic.cache import ScoreCache
+from guard_magic.cache import CallCache, ScoreCache
 from guard_magic.errors import ConversationError, ScoreError
 from guard_magic.interrupts import interrupts_held
 from guard_magic.notices import Tick, warn_changed, warn_cut, warn_not_rechecked
@@ -48,7 +48,7 @@ def score_rows(
     request
         What is asked of which guard.
     cache
-        Where readings are looked up and kept, batch by batch, so that an interrupt loses none.
+        Where readings are looked up and kept, batch by batch, so that an interrupt loses none, however many they are.
     together
         For each row a mark: rows of one mark stand side by side and are beginnings of one conversation, shortest
         first. What their prompts share is computed once, and what was changed is counted once. None where each
@@ -66,11 +66,11 @@ def score_rows(
     found: list[Verdict] = []
     counts = Counts()
     marks = range(len(rows)) if together is None else together
-    with interrupts_held() as check, chunks_ahead(rows, marks, request, check) as chunks:
+    with cache.call() as held, interrupts_held() as check, chunks_ahead(rows, marks, request, check) as chunks:
         for chunk in chunks:
             counts.add(chunk.counts)
             tick(sum(isinstance(row, ConversationError) for row in chunk.rows))
-            found += _judge(chunk, together is not None, request, cache, keep, lambda n: (tick(n), check()), counts)
+            found += _judge(chunk, together is not None, request, held, keep, lambda n: (tick(n), check()), counts)
     warn_changed(counts.changes, counts.n_neutralised)
     warn_not_rechecked(counts.n_not_rechecked)
     warn_cut(counts.n_cut, len(rows), request.overflow)
@@ -78,7 +78,7 @@ def score_rows(
 
 
 def _judge(
-    chunk: Chunk, share: bool, request: Request, cache: ScoreCache, keep: bool, tick: Tick, counts: Counts
+    chunk: Chunk, share: bool, request: Request, cache: CallCache, keep: bool, tick: Tick, counts: Counts
 ) -> list[Verdict]:
     """Return a verdict for each row of a chunk, in order."""
     owners = [i for i, row in enumerate(chunk.rows) if isinstance(row, Ready) for _ in row.asked]
@@ -142,7 +142,7 @@ def _read(
     owners: Sequence[int],
     marks: Sequence[Hashable] | None,
     request: Request,
-    cache: ScoreCache,
+    cache: CallCache,
     tick: Tick,
 ) -> list[Reading | ScoreError]:
     """Read prompts through the cache; a batch is kept before `tick`, which may raise an interrupt."""
@@ -175,7 +175,7 @@ def _recheck(
     results: list[Reading | ScoreError],
     distance: float,
     request: Request,
-    cache: ScoreCache,
+    cache: CallCache,
     tick: Tick,
 ) -> int:
     """Read again, alone and in float32, what is near the threshold, in place; returns for how many that failed.
@@ -211,7 +211,7 @@ def _write(
     keys: Sequence[bytes],
     results: Sequence[Reading | ScoreError],
     request: Request,
-    cache: ScoreCache,
+    cache: CallCache,
 ) -> list[str | None]:
     texts = [cache.get_text(key) for key in keys]
     wanted = [(i, r) for i, r in enumerate(results) if isinstance(r, Reading) and texts[i] is None]
