@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from guard_magic.errors import GuardWarning, shorten
@@ -12,7 +12,16 @@ from guard_magic.roles import RoleChanges
 from guard_magic.verdict import Verdicts
 from guard_magic.windows import Overflow
 
-__all__ = ["Tick", "caller_level", "progress_bar", "warn_changed", "warn_cut", "warn_not_rechecked", "warn_unscored"]
+__all__ = [
+    "Tick",
+    "caller_level",
+    "progress_bar",
+    "warn_changed",
+    "warn_cut",
+    "warn_kept",
+    "warn_not_rechecked",
+    "warn_unscored",
+]
 
 Tick = Callable[[int], object]
 """Called with the number of rows that were just finished."""
@@ -56,6 +65,15 @@ def warn_cut(n_cut: int, n_rows: int, overflow: Overflow) -> None:
         _warn(
             f"{n_cut:,} of {n_rows:,} rows were too long and were {how}; "
             "guard_cut (of a verdict: cut) says what was read"
+        )
+
+
+def warn_kept(names: Sequence[str]) -> None:
+    """Say once which columns stay as they are though they could be an earlier call's, whose verdicts are replaced."""
+    if names:
+        _warn(
+            f"columns {', '.join(map(repr, names))} are kept as the table's own: if they are an earlier call's, they "
+            "say nothing about the new verdicts (drop them, or ask for them with extras= and overwrite=True)"
         )
 
 

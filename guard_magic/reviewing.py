@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from guard_magic.attach import has_verdicts
 from guard_magic.conversation import Conversation
 from guard_magic.errors import ColumnError, LabelError, shorten
 from guard_magic.labels import LabelFile, adjudication, annotator_name, conversation_key, merge_labels
 from guard_magic.policy import BUILT_IN, Category, Policy
 from guard_magic.session import Session
 from guard_magic.table_scoring import ColumnNames, score_frame
-from guard_magic.tables import Row, has_verdicts, plan_columns, read_frame, read_long
+from guard_magic.tables import Row, plan_columns, read_frame, read_long
 from guard_magic.widgets import Reviewer
 
 __all__ = ["Paths", "join_labels", "review_frame"]

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from guard_magic.attach import Written
 from guard_magic.cache import ScoreCache
 from guard_magic.conversation import Conversation, parse_conversation
 from guard_magic.errors import (
@@ -48,6 +49,7 @@ class Session:
         self.threshold = DEFAULT_THRESHOLD
         self.policy: Policy | None = None
         self.cache = ScoreCache()
+        self.written = Written()
         self._sources: dict[str, tuple[object, ...]] = {}
 
     def load(self, source: str, *, name: str | None = None, **options: Any) -> Guard:

@@ -13,16 +13,16 @@ from typing import Literal, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
+from guard_magic.attach import attach_verdicts, check_free, doubtful_columns
 from guard_magic.conversation import Conversation, Role
 from guard_magic.errors import ScoreError
+from guard_magic.notices import warn_kept
 from guard_magic.roles import Assess, RoleRules, turns
 from guard_magic.scoring import Request
 from guard_magic.session import Session
 from guard_magic.tables import (
     ColumnPlan,
     Row,
-    attach_verdicts,
-    check_free,
     plan_columns,
     read_frame,
     read_long,
@@ -105,13 +105,22 @@ class _Call:
 
     def check_free(self, frame: pd.DataFrame, overwrite: bool) -> None:
         names = column_names(self.extras, self.request.policy, self.request.guard.answer_names)
-        check_free(frame, names, prefix=self.prefix, overwrite=overwrite)
+        written = self.session.written
+        check_free(frame, names, prefix=self.prefix, overwrite=overwrite, written=written)
+        warn_kept([] if overwrite else doubtful_columns(frame, self.prefix, written))
 
     def score(self, rows: Sequence[Row], label: str, together: Sequence[Hashable] | None = None) -> Verdicts:
         return self.session.score_rows(rows, self.request, label=label, progress=self.progress, together=together)
 
     def attach(self, frame: pd.DataFrame, verdicts: Verdicts, overwrite: bool) -> pd.DataFrame:
-        return attach_verdicts(frame, verdicts, extras=self.extras, prefix=self.prefix, overwrite=overwrite)
+        return attach_verdicts(
+            frame,
+            verdicts,
+            extras=self.extras,
+            prefix=self.prefix,
+            overwrite=overwrite,
+            written=self.session.written,
+        )
 
     def columns(self, verdicts: Verdicts, index: pd.Index | None = None) -> pd.DataFrame:
         return verdicts.to_frame(self.extras, prefix=self.prefix, index=index)

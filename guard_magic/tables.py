@@ -1,4 +1,4 @@
-"""Tables: rows to conversations, verdicts to columns.
+"""Tables: rows to conversations.
 
 Column discovery is by exact name and refuses to guess: two possible readings, or none, are a `ColumnError`
 that names what was seen and what to pass. Rows that cannot be read become errors in their place; the other
@@ -9,23 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import pandas as pd
 
 from guard_magic.conversation import Conversation, Message, Role, is_missing, parse_conversation, parse_messages
 from guard_magic.errors import ColumnError, ConversationError, shorten
 from guard_magic.roles import turns
-from guard_magic.verdict import ANSWERS, COLUMNS, SAFE, Verdicts
 
 __all__ = [
     "ColumnPlan",
     "LongTable",
     "Row",
     "TurnTable",
-    "attach_verdicts",
-    "check_free",
-    "has_verdicts",
     "plan_columns",
     "read_frame",
     "read_long",
@@ -36,10 +32,8 @@ __all__ = [
 Row = Conversation | ConversationError
 """A row as read: the conversation, or why there is none."""
 
-Frame = TypeVar("Frame", bound=pd.DataFrame)
 Kind = Literal["messages", "prompt", "text", "long"]
 
-_TEXT_EXTRAS = frozenset({"guard_cut", "generated_text", "assessed_role", "guard"})
 _MESSAGE_NAMES = ("messages", "conversations")
 _HINT = (
     "Name them: text=…, prompt=… (with response=…), or messages=…; found by themselves are 'messages' or "
@@ -318,98 +312,3 @@ def _try_exchange(prompt: object, response: object) -> Row:
     except ConversationError as error:
         return error
     return Conversation((asked, Message("assistant", answered.content)))
-
-
-def attach_verdicts(
-    frame: Frame, verdicts: Verdicts, *, extras: Iterable[str] = (), prefix: str = "", overwrite: bool = False
-) -> Frame:
-    """Return a new frame with the verdicts' columns put behind the frame's own.
-
-    Values go in by position, so any index will do. Columns that an earlier call made are replaced.
-
-    Raises
-    ------
-    ColumnError
-        Where a column of someone else's has a name that is needed and `overwrite` is false.
-    """
-    columns = verdicts.to_frame(extras, prefix=prefix)
-    ours = _ours(frame, prefix)
-    _check_names(frame, columns.columns.tolist(), ours, overwrite)
-    replaced = [name for name in frame.columns if name in ours or name in columns.columns]
-    result = frame.drop(columns=replaced) if replaced else frame.copy(deep=False)
-    for name in columns:
-        result[name] = columns[name].array
-    return result
-
-
-def has_verdicts(frame: pd.DataFrame, prefix: str = "") -> bool:
-    """Say whether an earlier call put its three columns into this frame, with their types."""
-    return bool(_ours(frame, prefix))
-
-
-def check_free(frame: pd.DataFrame, names: Iterable[str], *, prefix: str, overwrite: bool) -> None:
-    """Raise `ColumnError` now if `attach_verdicts` would raise it after the work is done."""
-    _check_names(frame, [prefix + name for name in names], _ours(frame, prefix), overwrite)
-
-
-def _check_names(frame: pd.DataFrame, names: list[str], ours: list[object], overwrite: bool) -> None:
-    taken = [name for name in names if name in frame.columns and name not in ours]
-    if taken and not overwrite:
-        raise ColumnError(
-            f"the table has columns {', '.join(map(repr, taken))} already, and they are not from an earlier call",
-            hint="Use prefix='lg3_' for other names, or overwrite=True to replace them.",
-        )
-
-
-def _ours(frame: pd.DataFrame, prefix: str) -> list[object]:
-    """Return the columns an earlier call made: the three together with their types, and extras right behind.
-
-    Nothing is kept in ``df.attrs`` (it travels into files and breaks there), so they are known by their form.
-    A column that is not exactly of that form is the user's, wherever it stands, and is never replaced.
-    """
-    names: list[object] = list(frame.columns)
-    types = list(frame.dtypes)
-    first = prefix + COLUMNS[0]
-    if names.count(first) != 1:
-        return []
-    start, size = names.index(first), len(COLUMNS)
-    block = names[start : start + size]
-    if block != [prefix + name for name in COLUMNS] or not _are_our_types(types[start : start + size]):
-        return []
-    codes = types[start + 1].categories[1:]
-    for name, dtype in zip(names[start + size :], types[start + size :], strict=True):
-        if not isinstance(name, str) or not name.startswith(prefix):
-            break
-        if not _is_extra(name.removeprefix(prefix), dtype, codes):
-            break
-        block.append(name)
-    return block if all(names.count(name) == 1 for name in block) else []
-
-
-def _are_our_types(types: list[object]) -> bool:
-    score, category, error = types
-    return (
-        isinstance(score, pd.Float64Dtype)
-        and isinstance(category, pd.CategoricalDtype)
-        and category.categories[:1].tolist() == [SAFE]
-        and _is_our_text(error)
-    )
-
-
-def _is_our_text(dtype: object) -> bool:
-    """Say whether this is the nullable string type; text columns made by pandas itself are of another."""
-    return isinstance(dtype, pd.StringDtype) and dtype.na_value is pd.NA
-
-
-def _is_extra(name: str, dtype: object, codes: Iterable[str]) -> bool:
-    numbers = {
-        "log_odds",
-        "verdict_mass",
-        *(f"score_{code}" for code in codes),
-        *(f"answer_{answer}" for answer in ANSWERS),
-    }
-    if name in numbers:
-        return isinstance(dtype, pd.Float64Dtype)
-    if name in ("n_tokens", "n_neutralised"):
-        return isinstance(dtype, pd.Int64Dtype)
-    return name in _TEXT_EXTRAS and _is_our_text(dtype)

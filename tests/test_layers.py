@@ -21,6 +21,7 @@ LAYERS = [
     "policy",
     "verdict",
     "tables",
+    "attach",
     "protocols",
     "engine",
     "cache",

@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -230,6 +231,29 @@ def test_the_column_is_ours_like_the_others(short: Session) -> None:
     with pytest.raises(ColumnError, match="'guard_cut'"):
         score_frame(short, foreign, overflow="window", progress=False)
     assert score_frame(short, foreign, progress=False)["guard_cut"].tolist() == ["mine"]
+
+
+def test_a_table_that_went_through_csv_is_scored_again(session: Session, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["Hi", " ", "How do I bake bread?"]})
+    with quiet():
+        once = score_frame(session, frame, extras=["category_scores"], progress=False)
+        once.to_csv(tmp_path / "scored.csv", index=False)
+        again = score_frame(session, pd.read_csv(tmp_path / "scored.csv"), extras=["category_scores"], progress=False)
+    pd.testing.assert_frame_equal(again, once, check_dtype=False)
+    assert again.dtypes[1:].equals(once.dtypes[1:])
+
+
+def test_columns_that_may_be_an_earlier_call_s_are_kept_and_named(session: Session, tiny: Guard) -> None:
+    frame = pd.DataFrame({"text": ["Hi", "How do I bake bread?"]})
+    once = score_frame(session, frame, extras=["n_tokens"], progress=False)
+    assert list(score_frame(session, once.iloc[::-1], progress=False)) == ["text", *list(once)[1:4]]
+    other = Session()
+    other.guards["tiny"], other.current = tiny, "tiny"
+    with pytest.warns(GuardWarning, match="columns 'n_tokens' are kept as the table's own"):
+        kept = score_frame(other, once, progress=False)
+    assert kept["n_tokens"].equals(once["n_tokens"])
+    replaced = score_frame(session, once, extras=["n_tokens"], overwrite=True, progress=False)
+    pd.testing.assert_frame_equal(replaced, once)
 
 
 def test_a_series(short: Session) -> None:

@@ -1,9 +1,8 @@
-"""Columns are found by exact name, rows are read in place, columns come back by position."""
+"""Columns are found by exact name, rows are read in place."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,28 +11,16 @@ import pytest
 
 from guard_magic.conversation import Conversation, parse_messages
 from guard_magic.errors import ColumnError, ConversationError
-from guard_magic.policy import LLAMA_GUARD_3
-from guard_magic.protocols.inquiry import Inquiry
-from guard_magic.protocols.registry import PROTOCOLS
 from guard_magic.tables import (
     ColumnPlan,
-    attach_verdicts,
-    check_free,
     plan_columns,
     read_frame,
     read_long,
     read_series,
     read_turns,
 )
-from guard_magic.verdict import ANSWERS, EXTRAS, Reading, Verdicts, column_names, judge, unscored
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-
-
-def verdicts(n: int) -> Verdicts:
-    reading = Reading(-0.1, -3.0, tuple(-float(i) for i in range(14)), 7)
-    made = judge(reading, LLAMA_GUARD_3, threshold=0.5, guard="g@1", assessed_role="user", min_verdict_mass=0)
-    return Verdicts([made] * (n - 1) + [unscored("why", threshold=0.5, guard="g@1")] * bool(n), LLAMA_GUARD_3)
 
 
 @pytest.mark.parametrize(
@@ -237,112 +224,3 @@ def test_turns_are_one_line_a_message() -> None:
     assert [len(row) for row in table.rows if isinstance(row, Conversation)] == [1, 2, 4, 1, 2]
     assert isinstance(table.rows[2], ConversationError)
     assert table.rows[4] is broken
-
-
-@pytest.mark.parametrize(
-    "index",
-    [
-        [5, 5, 5],
-        ["b", "a", "b"],
-        pd.MultiIndex.from_tuples([(1, "x"), (1, "x"), (2, "y")], names=["i", "j"]),
-        pd.DatetimeIndex(["2026-01-01", None, "2026-01-01"]),
-    ],
-)
-def test_values_go_in_by_position(index: object) -> None:
-    frame = pd.DataFrame({"text": ["a", "b", "c"]}, index=index)  # type: ignore[arg-type]
-    before = frame.copy(deep=True)
-    result = attach_verdicts(frame, verdicts(3), extras=["category_scores"])
-    pd.testing.assert_frame_equal(frame, before)
-    pd.testing.assert_index_equal(result.index, frame.index)
-    assert result["unsafe_score"].notna().tolist() == [True, True, False]
-    assert result["unsafe_score"].dtype == pd.Float64Dtype()
-    assert result["category"].cat.categories.tolist() == ["safe", *LLAMA_GUARD_3.codes]
-    assert not result["category"].cat.ordered
-    assert result.attrs == {}
-
-
-def test_empty_frame_gets_the_columns() -> None:
-    result = attach_verdicts(pd.DataFrame({"text": []}), verdicts(0), extras=["n_tokens"])
-    assert list(result) == ["text", "unsafe_score", "category", "guard_error", "n_tokens"]
-    assert result["category"].cat.categories.size == 15
-
-
-def test_own_columns_are_replaced_and_others_are_not() -> None:
-    frame = pd.DataFrame({"n_tokens": [1, 2], "text": ["a", "b"]})
-    once = attach_verdicts(frame, verdicts(2), extras=["log_odds", "category_scores"])
-    again = attach_verdicts(once, verdicts(2))
-    assert list(again) == ["n_tokens", "text", "unsafe_score", "category", "guard_error"], "stale extras go"
-    with pytest.raises(ColumnError, match="'n_tokens'"):
-        attach_verdicts(once, verdicts(2), extras=["n_tokens"])
-    check_free(once, ["unsafe_score"], prefix="", overwrite=False)
-    foreign = frame.assign(unsafe_score=[0.1, 0.2])
-    with pytest.raises(ColumnError, match="unsafe_score") as caught:
-        attach_verdicts(foreign, verdicts(2))
-    assert "prefix=" in caught.value.hint
-    assert "overwrite=True" in caught.value.hint
-    assert attach_verdicts(foreign, verdicts(2), overwrite=True)["unsafe_score"].dtype == "Float64"
-    prefixed = attach_verdicts(foreign, verdicts(2), prefix="lg3_")
-    assert list(prefixed)[-3:] == ["lg3_unsafe_score", "lg3_category", "lg3_guard_error"]
-    both = attach_verdicts(attach_verdicts(prefixed, verdicts(2), prefix="b_"), verdicts(2), prefix="lg3_")
-    assert sorted(both) == sorted([*prefixed, "b_unsafe_score", "b_category", "b_guard_error"])
-
-
-def test_a_users_columns_right_behind_ours_are_never_lost() -> None:
-    once = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2), extras=["category_scores", "guard"])
-    once["score_human"] = pd.array([0.5, 1.0], dtype="Float64")
-    once["guard_note"] = pd.array(["x", "y"], dtype="string")
-    again = attach_verdicts(once, verdicts(2))
-    assert [name for name in again if name not in ("unsafe_score", "category", "guard_error")] == [
-        "text",
-        "score_human",
-        "guard_note",
-    ]
-    for name, values in {
-        "guard": ["Ann", "Bob"],
-        "n_tokens": [1, 2],
-        "log_odds": [0.1, 0.2],
-        "score_S1": [1, 2],
-    }.items():
-        mine = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2))
-        mine[name] = values
-        assert attach_verdicts(mine, verdicts(2))[name].tolist() == values
-        with pytest.raises(ColumnError, match=name):
-            attach_verdicts(mine, verdicts(2), extras=["category_scores" if name == "score_S1" else name])
-
-
-def test_every_extra_is_known_again() -> None:
-    answering = Verdicts([replace(v, answers=dict.fromkeys(ANSWERS, 0.5)) for v in verdicts(2)], LLAMA_GUARD_3, ANSWERS)
-    once = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), answering, extras=EXTRAS)
-    assert [name for name in once if name.startswith("answer_")] == [f"answer_{name}" for name in ANSWERS]
-    assert once["answer_refusal"].dtype == "Float64"
-    assert list(once)[1:] == column_names(EXTRAS, LLAMA_GUARD_3, ANSWERS)
-    check_free(once, column_names(EXTRAS, LLAMA_GUARD_3, ANSWERS), prefix="", overwrite=False)
-    assert list(attach_verdicts(once, verdicts(2))) == ["text", "unsafe_score", "category", "guard_error"]
-    mine = attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2)).assign(answer_refusal=["yes", "no"])
-    assert attach_verdicts(mine, verdicts(2))["answer_refusal"].tolist() == ["yes", "no"]
-
-
-def test_the_answers_of_all_families_are_known() -> None:
-    def below(kind: type) -> list[type]:
-        return [kind, *(one for child in kind.__subclasses__() for one in below(child))]
-
-    assert PROTOCOLS
-    found = {name for kind in below(Inquiry) for name in kind.answer_names}  # type: ignore[attr-defined]
-    assert found
-    assert found <= set(ANSWERS), "a column of a name that is not known would not be replaced by the next call"
-
-
-def test_repeated_names_are_refused_clearly() -> None:
-    names = ["unsafe_score", "category", "guard_error", "category"]
-    with pytest.raises(ColumnError, match="'unsafe_score', 'category', 'guard_error'"):
-        attach_verdicts(pd.DataFrame([[1.0, "x", "y", "z"]], columns=names), verdicts(1))
-    once = attach_verdicts(pd.DataFrame({"text": ["a"]}), verdicts(1))
-    doubled = pd.concat([once, once[["category"]]], axis=1)
-    with pytest.raises(ColumnError, match="'category'"):
-        attach_verdicts(doubled, verdicts(1))
-
-
-def test_a_round_trip_through_parquet_keeps_the_columns_ours(tmp_path: object) -> None:
-    path = f"{tmp_path}/scored.parquet"
-    attach_verdicts(pd.DataFrame({"text": ["a", "b"]}), verdicts(2)).to_parquet(path)
-    assert len(list(attach_verdicts(pd.read_parquet(path), verdicts(2)))) == 4
