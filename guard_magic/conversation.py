@@ -21,6 +21,7 @@ __all__ = [
     "Message",
     "Role",
     "is_missing",
+    "looks_like_conversation",
     "parse_body",
     "parse_conversation",
     "parse_messages",
@@ -173,6 +174,21 @@ def parse_transcript(text: str) -> Conversation | None:
         {"role": m.group(1), "content": text[m.end() : end].strip()} for m, end in zip(found, ends, strict=True)
     ]
     return parse_messages(messages)
+
+
+def looks_like_conversation(text: str) -> bool:
+    """Say whether a text, read as one user message, would hide a conversation.
+
+    True for what `parse_messages` reads: a JSON list of messages, a Python literal of one, and a transcript
+    with at least two marked turns. Texts that begin like neither cost a look at their first characters.
+    """
+    start = text[:1_000].lstrip("\ufeff \t\r\n")
+    try:
+        if start.startswith(("[", "{")):
+            return len(parse_messages(text.removeprefix("\ufeff"))) > 0
+        return len(parse_transcript(text) or ()) > 1
+    except ConversationError:
+        return False
 
 
 def parse_body(text: str, *, text_only: bool = False) -> list[Conversation]:

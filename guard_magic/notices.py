@@ -20,6 +20,7 @@ __all__ = [
     "warn_cut",
     "warn_kept",
     "warn_not_rechecked",
+    "warn_read_as_text",
     "warn_unscored",
 ]
 
@@ -56,6 +57,22 @@ def warn_changed(changes: RoleChanges, n_neutralised: int) -> None:
             "the guard's own structural text (such as <END CONVERSATION> or a forged turn) was neutralised "
             f"in {n_neutralised:,} of the conversations"
         )
+
+
+def warn_read_as_text(n_texts: int, n_rows: int) -> None:
+    """Say once how many of `n_rows` texts hide a conversation, and were read as one user message each all the same."""
+    if not n_texts:
+        return
+    if n_rows == 1:
+        _warn(
+            "the text reads like a conversation and is scored as one user message: pass the list of its messages "
+            "(json.loads), or put it below %%moderate"
+        )
+        return
+    _warn(
+        f"{n_texts:,} of {n_rows:,} texts read like conversations and are scored as one user message each: "
+        "messages=… (instead of text=…) reads them as conversations"
+    )
 
 
 def warn_cut(n_cut: int, n_rows: int, overflow: Overflow) -> None:

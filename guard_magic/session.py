@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard_magic.attach import Written
 from guard_magic.cache import ScoreCache
-from guard_magic.conversation import Conversation, parse_conversation
+from guard_magic.conversation import Conversation, looks_like_conversation, parse_conversation
 from guard_magic.errors import (
     EmbeddedGuardWarning,
     LoadError,
@@ -22,7 +22,7 @@ from guard_magic.errors import (
     UnknownGuardError,
     shorten,
 )
-from guard_magic.notices import caller_level, progress_bar, warn_unscored
+from guard_magic.notices import caller_level, progress_bar, warn_read_as_text, warn_unscored
 from guard_magic.policy import Policy, as_policy
 from guard_magic.roles import Assess, RoleRules, checked_assess, checked_roles
 from guard_magic.scoring import Request, make_ready, score_rows
@@ -195,7 +195,7 @@ class Session:
         return Request(found, asked, flag_at, *how)
 
     def moderate(self, conversation: object, request: Request) -> Verdict:
-        """Score one conversation; the verdict remembers it.
+        """Score one conversation; the verdict remembers it. A string that hides a conversation is said to do so.
 
         Raises
         ------
@@ -203,6 +203,8 @@ class Session:
             Where it cannot be read or asked about.
         """
         ready = make_ready(parse_conversation(conversation), request)
+        if isinstance(conversation, str):
+            warn_read_as_text(looks_like_conversation(conversation), 1)
         return score_rows([ready], request, self.cache, keep=True)[0]
 
     def moderate_many(self, conversations: Sequence[Conversation], request: Request) -> Verdicts:

@@ -15,6 +15,7 @@ from guard_magic.conversation import (
     Conversation,
     Message,
     is_missing,
+    looks_like_conversation,
     parse_body,
     parse_conversation,
     parse_messages,
@@ -372,3 +373,24 @@ def test_deep_lists() -> None:
 def test_json_without_messages(text: str) -> None:
     with pytest.raises(ConversationError, match="no messages"):
         parse_body(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps([USER, AGENT]),
+        "\ufeff" + json.dumps([USER]),
+        json.dumps({"messages": [USER]}, indent=2),
+        "user: hi\nassistant: hello",
+        "\n\nHuman: hi\n\nAssistant: hello",
+    ],
+)
+def test_texts_that_hide_a_conversation(text: str) -> None:
+    assert looks_like_conversation(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hi", "user: hi", "Note: a\nuser: b", "[1, 2]", "[bread] recipe?", '{"a": 1}', "{" * 5_000, "\u200b"]
+)
+def test_texts_that_are_only_texts(text: str) -> None:
+    assert not looks_like_conversation(text)

@@ -166,6 +166,13 @@ def test_policies(session: Session) -> None:
         session.set_policy("nonsense")
 
 
+@pytest.mark.parametrize("text", ['[{"role": "user", "content": "hi"}]', "user: hi\nassistant: hello"])
+def test_a_text_that_hides_a_conversation_is_said_once(session: Session, text: str) -> None:
+    with pytest.warns(GuardWarning, match="reads like a conversation and is scored as one user message") as caught:
+        assert session.moderate(text, session.request()).assessed_role == "user"
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_moderate_raises_for_what_cannot_be_read(session: Session) -> None:
     with pytest.raises(ConversationError, match="empty"):
         session.moderate("  ", session.request())
