@@ -23,6 +23,7 @@ from guard_magic.engine.float8 import float8_obstacle
 from guard_magic.engine.memory import token_budget
 from guard_magic.engine.quantize import quantize_linears
 from guard_magic.engine.trial import can_pack, packing_error
+from guard_magic.progress import NOTHING, Cost, Watch
 from guard_magic.verdict import Reading
 
 __all__ = ["BUDGETS", "PARTS"]
@@ -183,6 +184,16 @@ def first_verdict(bench: Bench, found: Found) -> None:
     found["latency"] = latency_ms(guard, bench.rows[:_N_LATENCY])
 
 
+class _First(Watch):
+    """When the first row was done."""
+
+    at = math.nan
+
+    def finish(self, n_rows: int, cost: Cost = NOTHING) -> None:
+        if n_rows and math.isnan(self.at):
+            self.at = time.perf_counter()
+
+
 def public(bench: Bench, found: Found) -> None:
     """Score the rows through the public path, rows made ready in its own thread; and what the host has to do."""
     from guard_magic.cache import ScoreCache
@@ -192,16 +203,11 @@ def public(bench: Bench, found: Found) -> None:
     chats = [parse_conversation(row.chat) for row in bench.rows]
     request, rates = Request(bench.guard, bench.guard.policy, 0.5), []
     for _ in range(2):
-        cache, first = ScoreCache(), [math.nan]
+        cache, watch = ScoreCache(), _First()
         began = time.perf_counter()
-
-        def tick(n: int, began: float = began, first: list[float] = first) -> None:
-            if n and math.isnan(first[0]):
-                first[0] = time.perf_counter() - began
-
-        score_rows(chats, request, cache, tick=tick)
+        score_rows(chats, request, cache, watch=watch)
         rates.append(len(chats) / (time.perf_counter() - began))
-        found |= {"rows_per_s": statistics.median(rates), "rates": rates, "first_verdict_s": first[0]}
+        found |= {"rows_per_s": statistics.median(rates), "rates": rates, "first_verdict_s": watch.at - began}
     found["share_of_floor"] = share(found["rows_per_s"], bench.floors.get("bf16"))
     began = time.perf_counter()
     score_rows(chats, request, cache)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from guard_magic.errors import GuardWarning, shorten
+from guard_magic.progress import Progress, Watch, measure_rows
 from guard_magic.roles import RoleChanges
+from guard_magic.rows import Row
 from guard_magic.verdict import Verdicts
 from guard_magic.windows import Overflow
 
+if TYPE_CHECKING:
+    from guard_magic.preparing import Request
+
 __all__ = [
-    "Tick",
     "caller_level",
     "progress_bar",
+    "progress_words",
     "warn_changed",
     "warn_cut",
     "warn_kept",
@@ -24,20 +30,50 @@ __all__ = [
     "warn_unscored",
 ]
 
-Tick = Callable[[int], object]
-"""Called with the number of rows that were just finished."""
-
 
 @contextmanager
-def progress_bar(total: int, label: str, shown: bool = True) -> Iterator[Tick]:
-    """Show one bar for `total` rows, closed and gone whatever happens; yields what moves it on."""
-    if not shown or not total:
-        yield int
-        return
+def progress_bar(
+    rows: Sequence[Row], request: Request, label: str, together: Sequence[Hashable] | None
+) -> Iterator[Watch]:
+    """Show one bar for these rows, closed and gone whatever happens; yields what moves it on."""
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=label, unit=" rows", leave=False, dynamic_ncols=True) as bar:
-        yield bar.update
+    guard, n_room = request.guard, request.guard.room(request.asking)
+    sizes = measure_rows(rows, together, n_room, request.overflow)
+    with tqdm(
+        total=1.0,
+        desc=label,
+        leave=False,
+        dynamic_ncols=True,
+        miniters=0,
+        bar_format=_bar(f"0/{len(rows):,} rows [00:00<?]"),
+    ) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.bar_format = _bar(progress_words(progress))
+            bar.update(progress.share - bar.n)
+
+        yield Progress(sizes, guard.n_even, guard.n_context - n_room, show=show)
+
+
+def _bar(words: str) -> str:
+    return f"{{desc}}: {{percentage:3.0f}}%|{{bar}}| {words}"
+
+
+def progress_words(progress: Progress) -> str:
+    """Say how many rows are done, the time so far and left, and how fast it goes: ``9/20 rows [00:31<01:02, …]``."""
+    speed = progress.tokens_per_second
+    parts = [_time(progress.seconds) + "<" + _time(progress.seconds_left)]
+    parts += [] if speed is None else [f"{speed:,.0f} tokens/s"]
+    return f"{progress.n_done:,}/{progress.n_rows:,} rows [{', '.join(parts)}]"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes:02}:{left:02}"
 
 
 def warn_changed(changes: RoleChanges, n_neutralised: int) -> None:

@@ -23,7 +23,7 @@ from guard_magic.windows import Overflow, plan_windows
 if TYPE_CHECKING:
     from guard_magic.engine.guard import Asked, Guard
 
-__all__ = ["Chunk", "Counts", "Ready", "Request", "chunks_ahead", "make_ready"]
+__all__ = ["Check", "Chunk", "Counts", "Ready", "Request", "chunks_ahead", "make_ready"]
 
 FIRST_CHUNK = 512
 """Prompts of the first chunk: few, so that the first verdict of a large table is there at once."""

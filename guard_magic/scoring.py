@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guard_magic.cache import CallCache, ScoreCache
 from guard_magic.errors import ConversationError, ScoreError
 from guard_magic.interrupts import interrupts_held
-from guard_magic.notices import Tick, warn_changed, warn_cut, warn_not_rechecked
-from guard_magic.preparing import Chunk, Counts, Ready, Request, chunks_ahead, make_ready
+from guard_magic.notices import warn_changed, warn_cut, warn_not_rechecked
+from guard_magic.preparing import Check, Chunk, Counts, Ready, Request, chunks_ahead, make_ready
+from guard_magic.progress import NOTHING, Cost, Watch, cost_of
 from guard_magic.tables import Row
 from guard_magic.verdict import Reading, Verdict, Verdicts, unscored
 
@@ -37,7 +38,7 @@ def score_rows(
     *,
     together: Sequence[Hashable] | None = None,
     keep: bool = False,
-    tick: Tick = int,
+    watch: Watch = Watch(),  # noqa: B008 - it holds nothing
 ) -> Verdicts:
     """Score rows, in order; a row that cannot be scored is a verdict with its error.
 
@@ -55,8 +56,8 @@ def score_rows(
         row is a conversation of its own.
     keep
         Whether verdicts remember their conversation.
-    tick
-        Called with the number of rows that were just finished.
+    watch
+        Hears what there is to do and what is done.
 
     Raises
     ------
@@ -69,34 +70,90 @@ def score_rows(
     with cache.call() as held, interrupts_held() as check, chunks_ahead(rows, marks, request, check) as chunks:
         for chunk in chunks:
             counts.add(chunk.counts)
-            tick(sum(isinstance(row, ConversationError) for row in chunk.rows))
-            found += _judge(chunk, together is not None, request, held, keep, lambda n: (tick(n), check()), counts)
+            part = _Part.of(chunk, together is not None, request, held, watch, check)
+            found += _judge(chunk, part, request, keep, counts)
     warn_changed(counts.changes, counts.n_neutralised)
     warn_not_rechecked(counts.n_not_rechecked)
     warn_cut(counts.n_cut, len(rows), request.overflow)
     return Verdicts(found, request.policy, request.guard.answer_names)
 
 
-def _judge(
-    chunk: Chunk, share: bool, request: Request, cache: CallCache, keep: bool, tick: Tick, counts: Counts
-) -> list[Verdict]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is asked for the rows of one chunk, and where it is looked up, kept and counted.
+
+    Attributes
+    ----------
+    asked, keys, costs
+        All prompts of the chunk's rows in order, the cache key of each and what it costs to read it.
+    owners
+        For each of them the position of its row in the chunk.
+    marks
+        For each of them whose beginning it is; None where that is of no use.
+    """
+
+    asked: list[Asked]
+    keys: list[bytes]
+    costs: list[Cost]
+    owners: list[int]
+    marks: list[Hashable] | None
+    cache: CallCache
+    watch: Watch
+    check: Check
+
+    @classmethod
+    def of(cls, chunk: Chunk, share: bool, request: Request, cache: CallCache, watch: Watch, check: Check) -> _Part:
+        """Take a chunk apart."""
+        owners = [i for i, row in enumerate(chunk.rows) if isinstance(row, Ready) for _ in row.asked]
+        asked = [one for row in chunk.rows if isinstance(row, Ready) for one in row.asked]
+        marks = [chunk.marks[i] for i in owners] if share else None
+        costs = _costs(asked, chunk.keys, marks, cache, request) if watch.listens else [NOTHING] * len(asked)
+        return cls(asked, chunk.keys, costs, owners, marks, cache, watch, check)
+
+    def expect(self, rows: Sequence[Ready | ConversationError], found: Iterable[int]) -> None:
+        """Say what the rows cost, and that the work of the prompts `found` is done."""
+        if self.watch.listens:
+            costs = [None if isinstance(row, ConversationError) else NOTHING for row in rows]
+            for owner, cost in zip(self.owners, self.costs, strict=True):
+                costs[owner] = (costs[owner] or NOTHING) + cost
+            self.watch.expect(costs, sum((self.costs[i] for i in found), NOTHING))
+
+    def finish(self, n_rows: int, read: Iterable[int] = ()) -> None:
+        """Say that rows are done, and which prompts were read for them; an interrupt that came meanwhile is raised."""
+        self.watch.finish(n_rows, sum((self.costs[i] for i in read), NOTHING))
+        self.check()
+
+
+def _costs(
+    asked: Sequence[Asked], keys: Sequence[bytes], marks: Sequence[Hashable] | None, cache: CallCache, request: Request
+) -> list[Cost]:
+    """Return what each prompt costs; equal ones cost something once in a call."""
+    seen: set[bytes] = set()
+    last: dict[Hashable, int] = {}
+    costs = []
+    for i, (one, key) in enumerate(zip(asked, keys, strict=True)):
+        place = None if marks is None else (marks[i], one.conversation.assessed.role)
+        is_new = key not in seen and key not in cache.keys
+        costs.append(cost_of(one, last.get(place, 0), request.guard.n_even) if is_new else NOTHING)
+        seen.add(key)
+        if place is not None:
+            last[place] = len(one.prompt.ids)
+    return costs
+
+
+def _judge(chunk: Chunk, part: _Part, request: Request, keep: bool, counts: Counts) -> list[Verdict]:
     """Return a verdict for each row of a chunk, in order."""
-    owners = [i for i, row in enumerate(chunk.rows) if isinstance(row, Ready) for _ in row.asked]
-    asked = [one for row in chunk.rows if isinstance(row, Ready) for one in row.asked]
     cuts = [cut for row in chunk.rows if isinstance(row, Ready) for cut in row.cuts]
-    marks = [chunk.marks[i] for i in owners] if share else None
-    results = _read(asked, chunk.keys, owners, marks, request, cache, tick)
+    results = _read(chunk, part, request)
     if request.recheck is not None:
-        counts.n_not_rechecked += _recheck(asked, chunk.keys, results, request.recheck, request, cache, tick)
-    verdicts = [_verdict(*parts, request, keep) for parts in zip(asked, results, cuts, strict=True)]
-    telling = {owner: _telling(members, verdicts) for owner, members in _by_owner(owners).items()}
+        counts.n_not_rechecked += _recheck(part, results, request.recheck, request)
+    verdicts = [_verdict(*parts, request, keep) for parts in zip(part.asked, results, cuts, strict=True)]
+    telling = {owner: _telling(members, verdicts) for owner, members in _by_owner(part.owners).items()}
     if request.generate:
         chosen = [i for i in telling.values() if verdicts[i].error is None]
-        texts = _write(
-            [asked[i] for i in chosen], [chunk.keys[i] for i in chosen], [results[i] for i in chosen], request, cache
-        )
-        for i, text in zip(chosen, texts, strict=True):
+        for i, text in zip(chosen, _write(part, chosen, results, request), strict=True):
             verdicts[i] = replace(verdicts[i], generated_text=text)
+    part.finish(sum(isinstance(row, ConversationError) for row in chunk.rows))
     return [
         _lost(row, request) if isinstance(row, ConversationError) else verdicts[telling[i]]
         for i, row in enumerate(chunk.rows)
@@ -136,48 +193,34 @@ def _verdict(asked: Asked, result: Reading | ScoreError, cut: str | None, reques
     )
 
 
-def _read(
-    asked: Sequence[Asked],
-    keys: Sequence[bytes],
-    owners: Sequence[int],
-    marks: Sequence[Hashable] | None,
-    request: Request,
-    cache: CallCache,
-    tick: Tick,
-) -> list[Reading | ScoreError]:
-    """Read prompts through the cache; a batch is kept before `tick`, which may raise an interrupt."""
+def _read(chunk: Chunk, part: _Part, request: Request) -> list[Reading | ScoreError]:
+    """Read prompts through the cache; a batch is kept before it is counted, which may raise an interrupt."""
     results: dict[int, Reading | ScoreError] = {}
-    left = Counter(owners)
+    left = Counter(part.owners)
 
-    def finish(positions: Sequence[int]) -> None:
-        left.subtract(owners[i] for i in positions)
-        tick(sum(left[owner] == 0 for owner in {owners[i] for i in positions}))
+    def n_finished(positions: Sequence[int]) -> int:
+        left.subtract(part.owners[i] for i in positions)
+        return sum(left[owner] == 0 for owner in {part.owners[i] for i in positions})
 
-    for i, key in enumerate(keys):
-        cached = cache.get(key)
+    for i, key in enumerate(part.keys):
+        cached = part.cache.get(key)
         if cached is not None:
             results[i] = cached
-    finish(list(results))
-    missing = [i for i in range(len(asked)) if i not in results]
-    together = None if marks is None else [marks[i] for i in missing]
-    for batch in request.guard.read([asked[i] for i in missing], policy=request.asking, together=together):
-        for position, result in batch:
-            results[missing[position]] = result
+    part.expect(chunk.rows, results)
+    part.finish(n_finished(list(results)))
+    missing = [i for i in range(len(part.asked)) if i not in results]
+    together = None if part.marks is None else [part.marks[i] for i in missing]
+    for batch in request.guard.read([part.asked[i] for i in missing], policy=request.asking, together=together):
+        read = [missing[position] for position, _ in batch]
+        for i, (_, result) in zip(read, batch, strict=True):
+            results[i] = result
             if isinstance(result, Reading):
-                cache.put(keys[missing[position]], result)
-        finish([missing[position] for position, _ in batch])
-    return [results[i] for i in range(len(asked))]
+                part.cache.put(part.keys[i], result)
+        part.finish(n_finished(read), read)
+    return [results[i] for i in range(len(part.asked))]
 
 
-def _recheck(
-    asked: Sequence[Asked],
-    keys: Sequence[bytes],
-    results: list[Reading | ScoreError],
-    distance: float,
-    request: Request,
-    cache: CallCache,
-    tick: Tick,
-) -> int:
+def _recheck(part: _Part, results: list[Reading | ScoreError], distance: float, request: Request) -> int:
     """Read again, alone and in float32, what is near the threshold, in place; returns for how many that failed.
 
     These keep the reading that they have.
@@ -189,17 +232,17 @@ def _recheck(
     ]
     found: dict[int, Reading | ScoreError] = {}
     for i in near:
-        cached = cache.get(keys[i] + _ALONE)
+        cached = part.cache.get(part.keys[i] + _ALONE)
         if cached is not None:
             found[i] = cached
     missing = [i for i in near if i not in found]
-    for batch in request.guard.read([asked[i] for i in missing], policy=request.asking, alone=True):
+    for batch in request.guard.read([part.asked[i] for i in missing], policy=request.asking, alone=True):
         for position, result in batch:
             i = missing[position]
             found[i] = result
             if isinstance(result, Reading):
-                cache.put(keys[i] + _ALONE, result)
-        tick(0)
+                part.cache.put(part.keys[i] + _ALONE, result)
+        part.finish(0)
     for i, result in found.items():
         if isinstance(result, Reading):
             results[i] = result
@@ -207,19 +250,18 @@ def _recheck(
 
 
 def _write(
-    asked: Sequence[Asked],
-    keys: Sequence[bytes],
-    results: Sequence[Reading | ScoreError],
-    request: Request,
-    cache: CallCache,
+    part: _Part, chosen: Sequence[int], results: Sequence[Reading | ScoreError], request: Request
 ) -> list[str | None]:
-    texts = [cache.get_text(key) for key in keys]
-    wanted = [(i, r) for i, r in enumerate(results) if isinstance(r, Reading) and texts[i] is None]
+    """Return what the guard writes for the chosen prompts, in order."""
+    texts = {i: part.cache.get_text(part.keys[i]) for i in chosen}
+    wanted = [
+        (i, result) for i in chosen for result in [results[i]] if isinstance(result, Reading) and texts[i] is None
+    ]
     written = request.guard.write(
-        [asked[i] for i, _ in wanted], [reading for _, reading in wanted], policy=request.asking
+        [part.asked[i] for i, _ in wanted], [reading for _, reading in wanted], policy=request.asking
     )
     for (i, _), text in zip(wanted, written, strict=True):
         texts[i] = text
         if text is not None:
-            cache.put_text(keys[i], text)
-    return texts
+            part.cache.put_text(part.keys[i], text)
+    return [texts[i] for i in chosen]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from guard_magic.attach import Written
@@ -24,6 +25,7 @@ from guard_magic.errors import (
 )
 from guard_magic.notices import caller_level, progress_bar, warn_read_as_text, warn_unscored
 from guard_magic.policy import Policy, as_policy
+from guard_magic.progress import Watch
 from guard_magic.roles import Assess, RoleRules, checked_assess, checked_roles
 from guard_magic.scoring import Request, make_ready, score_rows
 from guard_magic.tables import Row
@@ -247,8 +249,9 @@ class Session:
                 EmbeddedGuardWarning,
                 stacklevel=caller_level(),
             )
-        with progress_bar(len(rows), f"{request.guard.name} · {label}", progress) as tick:
-            verdicts = score_rows(rows, request, self.cache, together=together, tick=tick)
+        shown = progress_bar(rows, request, f"{request.guard.name} · {label}", together) if progress and rows else None
+        with shown or nullcontext(Watch()) as watch:
+            verdicts = score_rows(rows, request, self.cache, together=together, watch=watch)
         warn_unscored(verdicts)
         return verdicts
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import pandas as pd
@@ -16,6 +17,7 @@ import pandas as pd
 from guard_magic.conversation import Conversation, Message, Role, is_missing, parse_conversation, parse_messages
 from guard_magic.errors import ColumnError, ConversationError, shorten
 from guard_magic.roles import turns
+from guard_magic.rows import Row, Rows
 
 __all__ = [
     "ColumnPlan",
@@ -28,9 +30,6 @@ __all__ = [
     "read_series",
     "read_turns",
 ]
-
-Row = Conversation | ConversationError
-"""A row as read: the conversation, or why there is none."""
 
 Kind = Literal["messages", "prompt", "text", "long"]
 
@@ -152,8 +151,8 @@ def _names(seen: list[object]) -> str:
     return f"{shown}, … ({len(seen)} columns)" if len(seen) > 12 else shown or "no columns"
 
 
-def read_frame(frame: pd.DataFrame, plan: ColumnPlan) -> list[Row]:
-    """Read the rows of a frame, in order; unreadable ones as errors.
+def read_frame(frame: pd.DataFrame, plan: ColumnPlan) -> Rows:
+    """Return the rows of a frame, in order, to be read when they are taken; unreadable ones are errors.
 
     Raises
     ------
@@ -164,9 +163,8 @@ def read_frame(frame: pd.DataFrame, plan: ColumnPlan) -> list[Row]:
         raise ColumnError(f"the columns {plan} hold one message a row, not one conversation", hint="Use read_long.")
     columns = [frame[name] for name in plan.columns]
     if plan.kind == "prompt" and len(columns) == 2:
-        return [_try_exchange(prompt, response) for prompt, response in zip(*columns, strict=True)]
-    read = parse_messages if plan.kind == "messages" else _parse_text
-    return [_try_row(read, value) for value in columns[0]]
+        return Rows(columns, _try_exchange)
+    return Rows(columns, partial(_try_row, parse_messages if plan.kind == "messages" else _parse_text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +272,13 @@ def read_turns(rows: Iterable[Row]) -> TurnTable:
     return table
 
 
-def read_series(series: pd.Series) -> list[Row]:
-    """Read a Series of strings (one user message each, verbatim) or of message lists.
+def read_series(series: pd.Series) -> Rows:
+    """Return the rows of a Series, to be read when they are taken: strings (one user message each) or message lists.
 
     In a Series called ``messages`` or ``conversations`` strings are the JSON of message lists.
     """
     read = parse_messages if series.name in _MESSAGE_NAMES else parse_conversation
-    return [_try_row(read, value) for value in series]
+    return Rows([series], partial(_try_row, read))
 
 
 def _try_row(read: object, value: object) -> Row:

@@ -18,6 +18,7 @@ LAYERS = [
     "conversation",
     "roles",
     "windows",
+    "rows",
     "policy",
     "verdict",
     "tables",
@@ -27,8 +28,9 @@ LAYERS = [
     "cache",
     "labels",
     "interrupts",
-    "notices",
+    "progress",
     "preparing",
+    "notices",
     "scoring",
     "session",
     "table_scoring",
@@ -45,7 +47,7 @@ LAYERS = [
 ]
 LAZY_SEAMS = {("__init__", "magics"), ("session", "engine")}
 TYPE_ONLY = {("__init__", "engine"), ("frames", "engine"), ("session", "engine"), ("scoring", "engine")}
-TYPE_ONLY |= {("preparing", "engine")}
+TYPE_ONLY |= {("preparing", "engine"), ("progress", "engine")}
 HEAVY = {"torch", "transformers", "IPython", "ipywidgets", "anywidget", "accelerate", "gguf", "tokenizers"}
 HOMES = {
     "torch": {"engine"},

@@ -24,6 +24,7 @@ from guard_magic.engine.guard import Guard
 from guard_magic.errors import ConversationError, GuardWarning
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.preparing import Chunk, Ready, chunks_ahead, make_ready
+from guard_magic.progress import NOTHING, Cost, Watch
 from guard_magic.roles import RolePlace, adapt_roles
 from guard_magic.scoring import score_rows
 from guard_magic.session import Session
@@ -240,12 +241,13 @@ def test_an_error_in_the_thread_comes_up_in_the_caller(session: Session, n_good:
 
 @pytest.mark.usefixtures("small_chunks")
 def test_an_error_in_the_caller_leaves_no_thread(session: Session) -> None:
-    def tick(n: int) -> None:
-        if n:
-            raise ZeroDivisionError
+    class Failing(Watch):
+        def finish(self, n_rows: int, cost: Cost = NOTHING) -> None:
+            if n_rows:
+                raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        score_rows(conversations(80), session.request(), session.cache, tick=tick)
+        score_rows(conversations(80), session.request(), session.cache, watch=Failing())
     assert not threads()
     with chunks_ahead(conversations(80), range(80), session.request(), int) as chunks:
         next(chunks)

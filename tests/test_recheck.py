@@ -18,6 +18,7 @@ from guard_magic.conversation import parse_conversation
 from guard_magic.engine.guard import Guard
 from guard_magic.errors import GuardWarning, ScoreError
 from guard_magic.preparing import Request
+from guard_magic.progress import NOTHING, Cost, Watch
 from guard_magic.scoring import score_rows
 from guard_magic.verdict import Verdicts
 
@@ -123,17 +124,18 @@ def test_rows_that_are_not_scored_stay_so(low: Guard) -> None:
 def test_an_interrupt_between_two_rows_keeps_what_was_read(low: Guard) -> None:
     cache = ScoreCache()
     score(low, ROWS[:8], 0.5, None, cache)
-    n_done = 0
 
-    def stop(n: int) -> None:
-        nonlocal n_done
-        n_done += n == 0
-        if n_done == 4:
-            raise KeyboardInterrupt
+    class Stop(Watch):
+        n_seen = 0
+
+        def finish(self, n_rows: int, cost: Cost = NOTHING) -> None:
+            self.n_seen += n_rows == 0
+            if self.n_seen == 4:
+                raise KeyboardInterrupt
 
     request = Request(low, low.policy, 0.5, recheck=1.0)
     with pytest.raises(KeyboardInterrupt):
-        score_rows(ROWS[:8], request, cache, tick=stop)
+        score_rows(ROWS[:8], request, cache, watch=Stop())
     with batches_seen(low.model) as seen:
         score(low, ROWS[:8], 0.5, 1.0, cache)
     assert 0 < len(seen) < 8

@@ -299,7 +299,7 @@ def test_one_bar_that_names_what_it_does(session: Session, capsys: pytest.Captur
     score_frame(session, pd.DataFrame({"q": ["bar 1", "bar 2"]}), {"text": "q"})
     printed = capsys.readouterr().err
     assert "tiny · q" in printed
-    assert "rows/s" in printed
+    assert "0/2 rows [00:00<?]" in printed
     assert printed.endswith("\r"), "gone when done"
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,6 +17,7 @@ import guard_magic
 from guard_magic.conversation import Conversation, parse_conversation
 from guard_magic.engine.guard import Guard
 from guard_magic.errors import ColumnError, ConversationError, GuardWarning, ScoreError
+from guard_magic.progress import Progress
 from guard_magic.scoring import score_rows
 from guard_magic.session import Session
 from guard_magic.table_scoring import score_frame, score_series
@@ -186,10 +188,10 @@ def test_rows_are_counted_as_done_not_windows(short: Session) -> None:
     rows = [parse_conversation(LONG_CHAT), ConversationError("why"), parse_conversation(TURNS)]
     request = short.request(overflow="window")
     for _ in range(2):  # the second time from the cache
-        done: list[int] = []
+        progress = Progress(np.ones((3, 2)), scale=1_000)
         with quiet():
-            score_rows(rows, request, short.cache, tick=done.append)
-        assert sum(done) == 3
+            score_rows(rows, request, short.cache, watch=progress)
+        assert progress.n_done == 3
 
 
 def test_a_cache_that_knows_some_rows_learns_the_others_right(session: Session, tiny: Guard) -> None:

@@ -152,6 +152,15 @@ class Guard:
         return int(self.model.config.get_text_config().max_position_embeddings)
 
     @property
+    def n_even(self) -> int:
+        """Length of a prompt, in tokens, at which attention takes about as many operations as all else."""
+        return 6 * int(self.model.config.get_text_config().hidden_size)
+
+    def room(self, policy: Policy | None = None) -> int:
+        """Return how many tokens of the context are left for a conversation, about."""
+        return max(self.n_context - longest_prompt(*self.plan(policy).ask(_PROBE)), 1)
+
+    @property
     def protocol(self) -> str:
         """Name of the way it is asked."""
         return self.family.name
