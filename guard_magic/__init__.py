@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from guard_magic import frames as _frames
+from guard_magic.calls import by_name
+from guard_magic.column_plan import MissingResponse
 from guard_magic.conversation import Conversation, Message
 from guard_magic.errors import (
     ColumnError,
@@ -83,13 +85,14 @@ except PackageNotFoundError:  # a source tree that was never installed
 _frames.register()
 
 
+@by_name
 def moderate(
     conversation: object,
     *,
     guard: Guard | str | None = None,
     threshold: float | None = None,
     policy: object = None,
-    exclude: Iterable[str] = (),
+    exclude: Iterable[str] | None = (),
     generate: bool = False,
     assess: Assess = "last",
     overflow: Overflow = "error",
@@ -143,6 +146,7 @@ def moderate(
     return session.moderate(conversation, request)
 
 
+@by_name
 def score(
     table: pd.DataFrame,
     *,
@@ -153,11 +157,14 @@ def score(
     conversation_id: str | None = None,
     role: str | None = None,
     content: str | None = None,
+    order: str | None = None,
+    parent: str | tuple[str, str] | None = None,
+    missing_response: MissingResponse = "na",
     guard: Guard | str | None = None,
     threshold: float | None = None,
     policy: object = None,
-    exclude: Iterable[str] = (),
-    extras: Iterable[str] = (),
+    exclude: Iterable[str] | None = (),
+    extras: Iterable[str] | None = (),
     roles: RoleRules = "merge",
     assess: Assess = "last",
     overflow: Overflow = "error",
@@ -174,11 +181,20 @@ def score(
     table
         A DataFrame, one conversation a row, or one message a row; it is not changed.
     text, prompt, response, messages
-        Names of the columns to read; all None to find them: ``messages`` or ``conversations``, else
-        ``prompt`` with an optional ``response``, else ``text``.
+        Names of the columns to read; all None to find them: ``messages``, ``conversations`` or ``conversation``, or
+        ``prompt`` with an optional ``response``, or ``text``.
     conversation_id, role, content
         Names of the columns of a table with one message a row, all three together. Rows of one id are one
-        conversation, in row order, wherever they stand.
+        conversation, wherever they stand, in row order or in that of `order`.
+    order
+        Name of the column (numbers, times, or text of either) by which the messages of each conversation are sorted.
+    parent
+        Name of the column with the id of the message that each one answers: every message that nobody answered ends a
+        conversation of its own, which is what leads to it, and `conversation_id` may be left out. Where it is not
+        clear which column holds the messages' own ids, a pair: ``("message_id", "parent_id")``.
+    missing_response
+        What happens where a row has no response. ``"na"``: it is not scored. ``"prompt"``: its prompt alone is
+        assessed.
     guard, threshold, policy, exclude
         As for `moderate`.
     extras
@@ -219,8 +235,10 @@ def score(
         A new frame: same rows, order and index; ``unsafe_score`` (Float64, in [0, 1]), ``category``
         (categorical: ``safe`` below the threshold, else the most probable hazard code) and ``guard_error``
         (string) behind the table's own columns, then ``guard_cut`` (string) and the extras. NA in ``category``
-        means not scored and nothing else. Of a table with one message a row: one row a conversation, in order of
-        first sight, the ids as index, with ``n_messages`` ahead of these columns and none of the table's own.
+        means not scored and nothing else (``scored[scored.category != "safe"]`` holds these rows too:
+        ``scored.guard.flagged()`` and ``scored.guard.unscored()`` tell them apart). Of a table with one message a row:
+        one row a conversation, in order of first sight, the ids as index (by `parent`, those of the last messages),
+        with ``n_messages`` ahead of these columns and none of the table's own.
 
     Raises
     ------
@@ -242,6 +260,9 @@ def score(
             "conversation_id": conversation_id,
             "role": role,
             "content": content,
+            "order": order,
+            "parent": parent,
+            "missing_response": missing_response,
         },
         guard=guard,
         threshold=threshold,
@@ -259,6 +280,7 @@ def score(
     )
 
 
+@by_name
 def score_turns(
     table: pd.DataFrame,
     *,
@@ -269,11 +291,14 @@ def score_turns(
     conversation_id: str | None = None,
     role: str | None = None,
     content: str | None = None,
+    order: str | None = None,
+    parent: str | tuple[str, str] | None = None,
+    missing_response: MissingResponse = "na",
     guard: Guard | str | None = None,
     threshold: float | None = None,
     policy: object = None,
-    exclude: Iterable[str] = (),
-    extras: Iterable[str] = (),
+    exclude: Iterable[str] | None = (),
+    extras: Iterable[str] | None = (),
     roles: RoleRules = "merge",
     overflow: Overflow = "error",
     recheck: float | None = None,
@@ -289,7 +314,7 @@ def score_turns(
 
     Parameters
     ----------
-    table, text, prompt, response, messages, conversation_id, role, content
+    table, text, prompt, response, messages, conversation_id, role, content, order, parent, missing_response
         The table and the columns to read, as for `score`.
     guard, threshold, policy, exclude, extras, roles, overflow, recheck, errors, prefix, progress
         As for `score`, for each message.
@@ -305,7 +330,8 @@ def score_turns(
         in ``guard_error``. A conversation that cannot be read is one row without turn, role and content.
 
         Of a table with one message a row: the same rows, order and index, with the verdicts' columns behind the
-        table's own. All rows of a conversation with an unreadable message are errors.
+        table's own. All rows of a conversation with an unreadable message are errors; by `parent` those of it and
+        of what follows it.
 
     Raises
     ------
@@ -323,6 +349,9 @@ def score_turns(
             "conversation_id": conversation_id,
             "role": role,
             "content": content,
+            "order": order,
+            "parent": parent,
+            "missing_response": missing_response,
         },
         guard=guard,
         threshold=threshold,
@@ -347,6 +376,7 @@ def _checked_frame(table: object, function: str) -> pd.DataFrame:
     return table
 
 
+@by_name
 def load(
     source: str,
     *,
@@ -401,6 +431,7 @@ def load(
     return current_session().load(source, name=name, **options)
 
 
+@by_name
 def wrap(
     model: Any,
     tokenizer: Any,

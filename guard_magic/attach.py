@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,11 @@ from guard_magic.verdict import ANSWERS, COLUMNS, SAFE, Verdicts
 __all__ = [
     "Written",
     "attach_verdicts",
-    "check_flat",
     "check_free",
     "doubtful_columns",
     "has_verdicts",
     "restored_verdicts",
+    "rows_with",
 ]
 
 Frame = TypeVar("Frame", bound=pd.DataFrame)
@@ -169,6 +169,27 @@ def restored_verdicts(frame: pd.DataFrame, prefix: str = "", policies: Iterable[
     for name, column in zip(COLUMNS, columns, strict=True):
         result[prefix + name] = column
     return _with_extras_restored(result, prefix)
+
+
+def rows_with(frame: pd.DataFrame, what: Literal["flagged", "unscored"], prefix: str = "") -> pd.DataFrame:
+    """Return the rows of a scored frame whose category is a hazard, or that have none.
+
+    Raises
+    ------
+    ColumnError
+        Where there are no verdicts.
+    """
+    if not isinstance(prefix, str):
+        raise ColumnError(f"prefix={shorten(prefix)} is not text", hint='Use prefix="lg3_", or "" for none.')
+    scored = restored_verdicts(frame, prefix)
+    if scored is None:
+        names = ", ".join(repr(prefix + name) for name in COLUMNS)
+        raise ColumnError(
+            f"the table has no verdicts ({names})", hint="df.guard.score() adds them; prefix= says how they are called."
+        )
+    category = scored[prefix + COLUMNS[1]]
+    unscored = category.isna().to_numpy()
+    return scored[unscored if what == "unscored" else ~unscored & (category != SAFE).to_numpy()]
 
 
 def check_free(
@@ -352,12 +373,3 @@ def _extra_values(name: str, column: pd.Series) -> pd.api.extensions.ExtensionAr
         return pd.arrays.FloatingArray(values, missing)
     is_whole = np.isfinite(values).all() and (values == values // 1).all()
     return pd.arrays.IntegerArray(values.astype(np.int64), missing) if is_whole else None
-
-
-def check_flat(columns: pd.Index) -> None:
-    """Refuse columns of several levels: names of ours have one."""
-    if isinstance(columns, pd.MultiIndex):
-        raise ColumnError(
-            f"the table's columns have {columns.nlevels} levels, such as {shorten(columns[0]) if len(columns) else ()}",
-            hint='Make their names flat first: df.columns = ["_".join(map(str, names)) for names in df.columns].',
-        )

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from guard_magic.attach import rows_with
+from guard_magic.calls import by_name
+from guard_magic.column_plan import MissingResponse
 from guard_magic.reviewing import Paths, join_labels, review_frame
 from guard_magic.roles import Assess, RoleRules
 from guard_magic.session import current_session
@@ -40,6 +43,7 @@ class FrameGuard:
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
 
+    @by_name
     def score(
         self,
         *,
@@ -50,11 +54,14 @@ class FrameGuard:
         conversation_id: str | None = None,
         role: str | None = None,
         content: str | None = None,
+        order: str | None = None,
+        parent: str | tuple[str, str] | None = None,
+        missing_response: MissingResponse = "na",
         guard: Guard | str | None = None,
         threshold: float | None = None,
         policy: object = None,
-        exclude: Iterable[str] = (),
-        extras: Iterable[str] = (),
+        exclude: Iterable[str] | None = (),
+        extras: Iterable[str] | None = (),
         roles: RoleRules = "merge",
         assess: Assess = "last",
         overflow: Overflow = "error",
@@ -79,6 +86,9 @@ class FrameGuard:
                 "conversation_id": conversation_id,
                 "role": role,
                 "content": content,
+                "order": order,
+                "parent": parent,
+                "missing_response": missing_response,
             },
             guard=guard,
             threshold=threshold,
@@ -95,6 +105,7 @@ class FrameGuard:
             progress=progress,
         )
 
+    @by_name
     def score_turns(
         self,
         *,
@@ -105,11 +116,14 @@ class FrameGuard:
         conversation_id: str | None = None,
         role: str | None = None,
         content: str | None = None,
+        order: str | None = None,
+        parent: str | tuple[str, str] | None = None,
+        missing_response: MissingResponse = "na",
         guard: Guard | str | None = None,
         threshold: float | None = None,
         policy: object = None,
-        exclude: Iterable[str] = (),
-        extras: Iterable[str] = (),
+        exclude: Iterable[str] | None = (),
+        extras: Iterable[str] | None = (),
         roles: RoleRules = "merge",
         overflow: Overflow = "error",
         recheck: float | None = None,
@@ -133,6 +147,9 @@ class FrameGuard:
                 "conversation_id": conversation_id,
                 "role": role,
                 "content": content,
+                "order": order,
+                "parent": parent,
+                "missing_response": missing_response,
             },
             guard=guard,
             threshold=threshold,
@@ -148,6 +165,41 @@ class FrameGuard:
             progress=progress,
         )
 
+    @by_name
+    def flagged(self, *, prefix: str = "") -> pd.DataFrame:
+        """Return the rows of a scored frame that were flagged: with a hazard in ``category``.
+
+        Rows that were not scored are none of them; ``scored[scored["category"] != "safe"]`` would hold them too.
+
+        Parameters
+        ----------
+        prefix
+            What `score` was told to put before its columns' names.
+
+        Raises
+        ------
+        ColumnError
+            Where the frame has no verdicts of that prefix.
+        """
+        return rows_with(self._frame, "flagged", prefix)
+
+    @by_name
+    def unscored(self, *, prefix: str = "") -> pd.DataFrame:
+        """Return the rows of a scored frame that were not scored; ``guard_error`` says why.
+
+        Parameters
+        ----------
+        prefix
+            What `score` was told to put before its columns' names.
+
+        Raises
+        ------
+        ColumnError
+            Where the frame has no verdicts of that prefix.
+        """
+        return rows_with(self._frame, "unscored", prefix)
+
+    @by_name
     def review(
         self,
         *,
@@ -166,7 +218,7 @@ class FrameGuard:
         guard: Guard | str | None = None,
         threshold: float | None = None,
         policy: object = None,
-        exclude: Iterable[str] = (),
+        exclude: Iterable[str] | None = (),
         blur: Collection[str] = ("S3", "S4", "S11", "S12"),
         keys: Mapping[str, str | Sequence[str]] | None = None,
         seed: int = 0,
@@ -244,6 +296,7 @@ class FrameGuard:
             progress=progress,
         )
 
+    @by_name
     def labels(
         self,
         files: Paths,
@@ -294,14 +347,15 @@ class SeriesGuard:
     def __init__(self, series: pd.Series) -> None:
         self._series = series
 
+    @by_name
     def score(
         self,
         *,
         guard: Guard | str | None = None,
         threshold: float | None = None,
         policy: object = None,
-        exclude: Iterable[str] = (),
-        extras: Iterable[str] = (),
+        exclude: Iterable[str] | None = (),
+        extras: Iterable[str] | None = (),
         roles: RoleRules = "merge",
         assess: Assess = "last",
         overflow: Overflow = "error",
@@ -312,8 +366,9 @@ class SeriesGuard:
     ) -> pd.DataFrame:
         """Return the verdict columns of a Series of strings or of message lists, with its index.
 
-        A string is one user message, verbatim; in a Series called ``messages`` or ``conversations`` it is the
-        JSON of a message list. See `guard_magic.score` for the other parameters, columns and errors.
+        A string is one user message, verbatim; in a Series called ``messages``, ``conversations`` or
+        ``conversation`` it is the JSON of a message list. See `guard_magic.score` for the other parameters, columns and
+        errors.
         """
         return score_series(
             current_session(),
@@ -332,14 +387,15 @@ class SeriesGuard:
             progress=progress,
         )
 
+    @by_name
     def score_turns(
         self,
         *,
         guard: Guard | str | None = None,
         threshold: float | None = None,
         policy: object = None,
-        exclude: Iterable[str] = (),
-        extras: Iterable[str] = (),
+        exclude: Iterable[str] | None = (),
+        extras: Iterable[str] | None = (),
         roles: RoleRules = "merge",
         overflow: Overflow = "error",
         recheck: float | None = None,

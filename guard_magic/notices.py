@@ -26,6 +26,7 @@ __all__ = [
     "warn_cut",
     "warn_kept",
     "warn_not_rechecked",
+    "warn_read",
     "warn_read_as_text",
     "warn_unscored",
 ]
@@ -95,18 +96,19 @@ def warn_changed(changes: RoleChanges, n_neutralised: int) -> None:
         )
 
 
-def warn_read_as_text(n_texts: int, n_rows: int) -> None:
-    """Say once how many of `n_rows` texts hide a conversation, and were read as one user message each all the same."""
+def warn_read_as_text(n_texts: int, n_rows: int, where: str = "") -> None:
+    """Say once how many of `n_rows` texts hide a conversation, and are read as one message each all the same."""
     if not n_texts:
         return
-    if n_rows == 1:
+    if n_rows == 1 and not where:
         _warn(
             "the text reads like a conversation and is scored as one user message: pass the list of its messages "
             "(json.loads), or put it below %%moderate"
         )
         return
     _warn(
-        f"{n_texts:,} of {n_rows:,} texts read like conversations and are scored as one user message each: "
+        f"{n_texts:,} of {n_rows:,} texts{where and f' in {where}'} read like conversations and are scored as one "
+        "message each: "
         "messages=… (instead of text=…) reads them as conversations"
     )
 
@@ -128,6 +130,12 @@ def warn_kept(names: Sequence[str]) -> None:
             f"columns {', '.join(map(repr, names))} are kept as the table's own: if they are an earlier call's, they "
             "say nothing about the new verdicts (drop them, or ask for them with extras= and overwrite=True)"
         )
+
+
+def warn_read(remarks: Sequence[str]) -> None:
+    """Say once each what there is to say of how a table was read."""
+    for remark in remarks:
+        _warn(remark)
 
 
 def warn_not_rechecked(n_rows: int) -> None:

@@ -14,13 +14,15 @@ from pathlib import Path
 import pandas as pd
 
 from guard_magic.attach import has_verdicts
+from guard_magic.column_plan import plan_columns
 from guard_magic.conversation import Conversation
 from guard_magic.errors import ColumnError, LabelError, shorten
 from guard_magic.labels import LabelFile, adjudication, annotator_name, conversation_key, merge_labels
+from guard_magic.long_tables import read_long
 from guard_magic.policy import BUILT_IN, Category, Policy
 from guard_magic.session import Session
 from guard_magic.table_scoring import ColumnNames, score_frame
-from guard_magic.tables import Row, plan_columns, read_frame, read_long
+from guard_magic.tables import Row, read_frame
 from guard_magic.widgets import Reviewer
 
 __all__ = ["Paths", "join_labels", "review_frame"]
@@ -43,14 +45,14 @@ def review_frame(
     guard: object = None,
     threshold: float | None = None,
     policy: object = None,
-    exclude: Iterable[str] = (),
+    exclude: Iterable[str] | None = (),
     blur: Collection[str] = _BLUR,
     keys: Mapping[str, str | Sequence[str]] | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Reviewer:
     """Review a table; see `FrameGuard.review`."""
-    plan = plan_columns(frame.columns, **(names or {}))
+    plan = plan_columns(frame, **(names or {}))
     scored = frame
     if plan.kind == "long" or not has_verdicts(frame):
         scored = score_frame(
@@ -85,7 +87,7 @@ def join_labels(
     frame: pd.DataFrame, names: ColumnNames | None, files: Paths, *, prefix: str = "", overwrite: bool = False
 ) -> pd.DataFrame:
     """Join the labels of files to the rows of a table; see `FrameGuard.labels`."""
-    plan = plan_columns(frame.columns, **(names or {}))
+    plan = plan_columns(frame, **(names or {}))
     if plan.kind == "long":
         raise ColumnError(
             "labels belong to conversations, and this table has one row a message",

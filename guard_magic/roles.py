@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from guard_magic.conversation import Conversation, Message, Role
-from guard_magic.errors import ConversationError
+from guard_magic.errors import ConversationError, shorten
 
 __all__ = [
     "Assess",
@@ -186,16 +186,16 @@ def assessed_part(conversation: Conversation, assess: Assess) -> Conversation:
 
 def checked_roles(roles: RoleRules) -> RoleRules:
     """Return `roles`; anything but ``"merge"`` and ``"strict"`` is a `ConversationError`."""
-    if roles not in get_args(RoleRules):
-        raise ConversationError(f"roles={roles!r} is not known", hint='Use roles="merge" or roles="strict".')
+    if not isinstance(roles, str) or roles not in get_args(RoleRules):
+        raise ConversationError(f"roles={shorten(roles)} is not known", hint='Use roles="merge" or roles="strict".')
     return roles
 
 
 def checked_assess(assess: Assess) -> Assess:
     """Return `assess`; anything but ``"last"``, ``"user"`` and ``"assistant"`` is a `ConversationError`."""
-    if assess not in get_args(Assess):
+    if not isinstance(assess, str) or assess not in get_args(Assess):
         raise ConversationError(
-            f"assess={assess!r} is not known", hint='Use assess="last", assess="user" or assess="assistant".'
+            f"assess={shorten(assess)} is not known", hint='Use assess="last", assess="user" or assess="assistant".'
         )
     return assess
 

@@ -174,7 +174,7 @@ class Session:
         guard: object = None,
         threshold: float | None = None,
         policy: object = None,
-        exclude: Iterable[str] = (),
+        exclude: Iterable[str] | None = (),
         roles: RoleRules = "merge",
         generate: bool = False,
         assess: Assess = "last",
@@ -184,15 +184,18 @@ class Session:
         """Settle what is asked: explicit arguments first, then the session's choices, then the guard's own."""
         flag_at = self.threshold if threshold is None else _checked_share("threshold", threshold)
         distance = None if recheck is None else _checked_share("recheck", recheck)
+        if not isinstance(generate, bool):
+            raise ScoreError(f"generate={shorten(generate)} is not true or false", hint="Use generate=True or False.")
         how = (checked_roles(roles), generate, checked_assess(assess), checked_overflow(overflow), distance)
         chosen = self.policy if policy is None else as_policy(policy)
-        excluded = [exclude] if isinstance(exclude, str) else list(exclude)
+        excluded = _checked_codes(exclude)
         found = self.guard(guard)
         try:
             asked = found.asked_policy(chosen, excluded)
         except PolicyError as error:
             if policy is None and chosen is not None and not excluded:
-                error.hint += " The policy is the session's: %guard policy reset."
+                hint = f"{error.hint} The policy is the session's: %guard policy reset."
+                raise PolicyError(error.message, hint=hint) from None
             raise
         return Request(found, asked, flag_at, *how)
 
@@ -281,10 +284,23 @@ def current_session() -> Session:
     return _SESSION
 
 
+def _checked_codes(exclude: Iterable[str] | None) -> list[str]:
+    try:
+        codes = [exclude] if isinstance(exclude, str) else list(exclude or ())
+    except (TypeError, ValueError):
+        codes = [exclude]  # type: ignore[list-item]
+    wrong = [code for code in codes if not isinstance(code, str)]
+    if wrong:
+        raise PolicyError(
+            f"exclude= takes hazard codes, not {shorten(wrong[0])}", hint='Such as exclude=["S6", "S13"].'
+        )
+    return codes
+
+
 def _checked_share(name: str, value: float) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0.0 <= number <= 1.0:
         usual = {"threshold": "0.5 is the usual start.", "recheck": "0.05 is a usual distance from the threshold."}

@@ -14,21 +14,16 @@ import numpy as np
 import pandas as pd
 
 from guard_magic.attach import attach_verdicts, check_free, doubtful_columns
+from guard_magic.column_plan import ColumnPlan, MissingResponse, plan_columns, remarks_on
+from guard_magic.columns import column_of, count_conversations
 from guard_magic.conversation import Conversation, Role
-from guard_magic.errors import ScoreError
-from guard_magic.notices import warn_kept
-from guard_magic.roles import Assess, RoleRules, turns
+from guard_magic.errors import ColumnError, ScoreError, shorten
+from guard_magic.long_tables import read_long, read_long_turns
+from guard_magic.notices import warn_kept, warn_read, warn_read_as_text
+from guard_magic.roles import Assess, RoleRules
 from guard_magic.scoring import Request
 from guard_magic.session import Session
-from guard_magic.tables import (
-    ColumnPlan,
-    Row,
-    plan_columns,
-    read_frame,
-    read_long,
-    read_series,
-    read_turns,
-)
+from guard_magic.tables import Row, holds_messages, read_frame, read_series, read_turns
 from guard_magic.verdict import Verdicts, checked_extras, column_names
 from guard_magic.windows import Overflow
 
@@ -47,7 +42,7 @@ Errors = Literal["coerce", "raise"]
 
 
 class ColumnNames(TypedDict, total=False):
-    """Which columns to read, as `guard_magic.tables.plan_columns` takes them."""
+    """Which columns to read and how, as `guard_magic.column_plan.plan_columns` takes it."""
 
     text: str | None
     prompt: str | None
@@ -56,6 +51,9 @@ class ColumnNames(TypedDict, total=False):
     conversation_id: str | None
     role: str | None
     content: str | None
+    order: str | None
+    parent: str | tuple[str, str] | None
+    missing_response: MissingResponse
 
 
 class TurnOptions(TypedDict, total=False):
@@ -64,8 +62,8 @@ class TurnOptions(TypedDict, total=False):
     guard: object
     threshold: float | None
     policy: object
-    exclude: Iterable[str]
-    extras: Iterable[str]
+    exclude: Iterable[str] | None
+    extras: Iterable[str] | None
     roles: RoleRules
     overflow: Overflow
     recheck: float | None
@@ -86,7 +84,7 @@ class _Asked(TypedDict, total=False):
     guard: object
     threshold: float | None
     policy: object
-    exclude: Iterable[str]
+    exclude: Iterable[str] | None
     roles: RoleRules
     assess: Assess
     recheck: float | None
@@ -146,17 +144,19 @@ def score_frame(
     **options: Unpack[TableOptions],
 ) -> pd.DataFrame:
     """Score the conversations of a table; see `guard_magic.score`."""
-    plan = plan_columns(frame.columns, **(names or {}))
-    call = _settle(session, **options)
+    plan = plan_columns(frame, **(names or {}))
+    call = _settle(session, overwrite=overwrite, **options)
     if plan.kind == "long":
         return _score_long(frame, plan, call)
     call.check_free(frame, overwrite)
+    _say_how_read(frame, plan)
     return call.attach(frame, call.check(call.score(read_frame(frame, plan), str(plan))), overwrite)
 
 
 def score_series(session: Session, series: pd.Series, **options: Unpack[TableOptions]) -> pd.DataFrame:
     """Score a Series of strings or message lists; the verdict columns alone come back, with its index."""
     call = _settle(session, **options)
+    _say_how_series_is_read(series)
     return call.columns(call.check(call.score(read_series(series), _label(series))), series.index)
 
 
@@ -169,45 +169,53 @@ def score_frame_turns(
     **options: Unpack[TurnOptions],
 ) -> pd.DataFrame:
     """Score every message of a table's conversations; see `guard_magic.score_turns`."""
-    plan = plan_columns(frame.columns, **(names or {}))
-    call = _settle(session, **options)
+    plan = plan_columns(frame, **(names or {}))
+    call = _settle(session, overwrite=overwrite, **options)
     if plan.kind == "long":
         call.check_free(frame, overwrite)
         return call.attach(frame, _score_long_turns(frame, plan, call), overwrite)
+    _say_how_read(frame, plan)
     return _score_turns(read_frame(frame, plan), str(plan), call)
 
 
 def score_series_turns(session: Session, series: pd.Series, **options: Unpack[TurnOptions]) -> pd.DataFrame:
     """Score every message of the conversations of a Series; see `guard_magic.score_turns`."""
     call = _settle(session, **options)
+    _say_how_series_is_read(series)
     return _score_turns(read_series(series), _label(series), call)
 
 
 def _settle(
     session: Session,
     *,
-    extras: Iterable[str] = (),
+    extras: Iterable[str] | None = (),
     errors: Errors = "coerce",
     prefix: str = "",
     progress: bool = True,
+    overwrite: bool = False,
     overflow: Overflow = "error",
     **asked: Unpack[_Asked],
 ) -> _Call:
     """Check every option before any work is done."""
     names = checked_extras(extras)
-    if errors not in ("coerce", "raise"):
-        raise ScoreError(f"errors={errors!r} is not known", hint='Use errors="coerce" or errors="raise".')
+    if not isinstance(errors, str) or errors not in ("coerce", "raise"):
+        raise ScoreError(f"errors={shorten(errors)} is not known", hint='Use errors="coerce" or errors="raise".')
+    if not isinstance(prefix, str):
+        raise ColumnError(f"prefix={shorten(prefix)} is not text", hint='Use prefix="lg3_", or "" for none.')
+    for option, value in {"overwrite": overwrite, "progress": progress}.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ScoreError(f"{option}={shorten(value)} is not true or false", hint=f"Use {option}=True or False.")
     request = session.request(generate="generated_text" in names, overflow=overflow, **asked)
     if overflow != "error":
         names = checked_extras(["cut", *names])
-    return _Call(session=session, request=request, extras=names, errors=errors, prefix=prefix, progress=progress)
+    return _Call(session=session, request=request, extras=names, errors=errors, prefix=prefix, progress=bool(progress))
 
 
 def _score_long(frame: pd.DataFrame, plan: ColumnPlan, call: _Call) -> pd.DataFrame:
     """Return one row a conversation, under its id."""
     table = read_long(frame, plan)
-    ids = frame[plan.columns[0]].iloc[[members[0] for members in table.members]]
-    result = call.columns(call.check(call.score(table.rows, str(plan))), pd.Index(ids, name=plan.columns[0]))
+    warn_read(table.remarks)
+    result = call.columns(call.check(call.score(table.rows, str(plan))), table.index)
     result.insert(0, "n_messages", np.array([len(members) for members in table.members], dtype=np.int64))
     return result
 
@@ -226,19 +234,26 @@ def _score_turns(rows: Sequence[Row], label: str, call: _Call) -> pd.DataFrame:
 
 def _score_long_turns(frame: pd.DataFrame, plan: ColumnPlan, call: _Call) -> Verdicts:
     """Return a verdict for each table row, in the table's order; all of an unreadable conversation's are errors."""
-    table = read_long(frame, plan)
-    cuts = [
-        turns(row) if isinstance(row, Conversation) else [row] * len(members)
-        for row, members in zip(table.rows, table.members, strict=True)
-    ]
-    marks = [number for number, members in enumerate(table.members) for _ in members]
-    flat = [row for rows in cuts for row in rows]
-    places = [place for members in table.members for place in members]
-    verdicts = call.score(flat, str(plan), marks)
-    ordered = dict(zip(places, zip(verdicts, flat, strict=True), strict=True))
+    table = read_long_turns(frame, plan)
+    warn_read(table.remarks)
+    verdicts = call.score(table.rows, str(plan), table.marks)
+    ordered = dict(zip(table.places, zip(verdicts, table.rows, strict=True), strict=True))
     lines = [ordered[place] for place in range(len(frame))]
     found = Verdicts([verdict for verdict, _ in lines], verdicts.policy, verdicts.answer_names)
     return call.check(found, [row.assessed.role if isinstance(row, Conversation) else None for _, row in lines])
+
+
+def _say_how_read(frame: pd.DataFrame, plan: ColumnPlan) -> None:
+    """Warn where rows are read as messages of the user's and the table says that they are more than that."""
+    if plan.kind in ("text", "prompt"):
+        warn_read(remarks_on(frame, plan))
+        for name in plan.columns:
+            warn_read_as_text(count_conversations(column_of(frame, name)), len(frame), f"column {shorten(name)}")
+
+
+def _say_how_series_is_read(series: pd.Series) -> None:
+    if not holds_messages(series):
+        warn_read_as_text(count_conversations(series), len(series), "the Series")
 
 
 def _label(series: pd.Series) -> str:

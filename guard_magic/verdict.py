@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from guard_magic.conversation import Conversation, Role
-from guard_magic.errors import ColumnError, GuardError, ScoreError
+from guard_magic.errors import ColumnError, GuardError, ScoreError, shorten
 from guard_magic.policy import Policy
 
 __all__ = [
@@ -362,13 +362,17 @@ class Verdicts(Sequence[Verdict]):
         return {names[0]: _strings(values)}
 
 
-def checked_extras(extras: Iterable[str]) -> list[str]:
-    """Return the extras without repeats, in order; an unknown one is a `ColumnError`."""
-    names = [extras] if isinstance(extras, str) else list(dict.fromkeys(extras))
-    unknown = [name for name in names if name not in EXTRAS]
+def checked_extras(extras: Iterable[str] | None) -> list[str]:
+    """Return the extras without repeats, in order; None for none, and an unknown one is a `ColumnError`."""
+    hint = f"Extras: {', '.join(EXTRAS)}."
+    try:
+        names = [extras] if isinstance(extras, str) else list(extras or ())
+    except (TypeError, ValueError):
+        raise ColumnError(f"extras={shorten(extras)} are not names of columns", hint=hint) from None
+    unknown = [name for name in names if not isinstance(name, str) or name not in EXTRAS]
     if unknown:
-        raise ColumnError(f"no extra column {unknown[0]!r}", hint=f"Extras: {', '.join(EXTRAS)}.")
-    return names
+        raise ColumnError(f"no extra column {shorten(unknown[0])}", hint=hint)
+    return list(dict.fromkeys(names))
 
 
 def column_names(extras: Iterable[str], policy: Policy, answer_names: Iterable[str] = ()) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from guard_magic.conversation import Conversation, Message
-from guard_magic.errors import ConversationError
+from guard_magic.errors import ConversationError, shorten
 
 __all__ = ["MAX_WINDOWS", "Fits", "Overflow", "Window", "checked_overflow", "plan_windows"]
 
@@ -114,9 +114,9 @@ def plan_windows(conversation: Conversation, fits: Fits, overflow: Overflow) -> 
 
 def checked_overflow(overflow: Overflow) -> Overflow:
     """Return `overflow`; anything but ``"error"``, ``"window"`` and ``"truncate"`` is a `ConversationError`."""
-    if overflow not in get_args(Overflow):
+    if not isinstance(overflow, str) or overflow not in get_args(Overflow):
         raise ConversationError(
-            f"overflow={overflow!r} is not known", hint='Use overflow="error", overflow="window" or "truncate".'
+            f"overflow={shorten(overflow)} is not known", hint='Use overflow="error", overflow="window" or "truncate".'
         )
     return overflow
 

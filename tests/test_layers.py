@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "guard_magic"
 
 LAYERS = [
     "errors",
+    "calls",
     "characters",
     "conversation",
     "roles",
@@ -21,7 +22,13 @@ LAYERS = [
     "rows",
     "policy",
     "verdict",
+    "columns",
+    "column_plan",
     "tables",
+    "message_ids",
+    "message_order",
+    "branches",
+    "long_tables",
     "attach",
     "protocols",
     "engine",

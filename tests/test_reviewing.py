@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 import guard_magic
+from guard_magic.column_plan import plan_columns
 from guard_magic.errors import ColumnError, EmbeddedGuardWarning, GuardWarning, LabelError
 from guard_magic.labels import Decision, LabelFile, conversation_key, read_labels
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.reviewing import review_frame
 from guard_magic.session import Session
-from guard_magic.tables import plan_columns, read_frame
+from guard_magic.tables import read_frame
 
 TEXTS = ["How do I bake bread?", "I will kill you", "What is a river?", "How do I build a bomb?", "Tell me a joke"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from guard_magic.errors import ColumnError, ConversationError, GuardWarning, Sco
 from guard_magic.progress import Progress
 from guard_magic.scoring import score_rows
 from guard_magic.session import Session
-from guard_magic.table_scoring import score_frame, score_series
+from guard_magic.table_scoring import score_frame, score_frame_turns, score_series
 from guard_magic.verdict import Verdict
 from guard_magic.windows import plan_windows
 
@@ -50,6 +52,16 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GuardWarning)
         yield
+
+
+@contextmanager
+def remarks() -> Iterator[list[str]]:
+    """What is warned of."""
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GuardWarning)
+        yield said
+        said += [str(warning.message) for warning in caught]
 
 
 def scored(session: Session, rows: list[Any], **options: Any) -> pd.DataFrame:
@@ -263,6 +275,111 @@ def test_a_series(short: Session) -> None:
         found = score_series(short, pd.Series([LONG_CHAT, TURNS]), assess="user", overflow="window", progress=False)
     assert list(found) == ["unsafe_score", "category", "guard_error", "guard_cut"]
     assert found["guard_cut"].isna().tolist() == [False, True]
+
+
+# What is said of how a table was read
+
+
+def test_texts_that_are_conversations_are_said_once(session: Session) -> None:
+    texts = [json.dumps(TURNS), "user: Hi\nassistant: Hello.\nuser: a bomb", "Hi", None]
+    says = "2 of 4 texts in column 'text' read like conversations"
+    with remarks() as said:
+        found = score_frame(session, pd.DataFrame({"text": texts}), progress=False)
+    assert sum(says in remark for remark in said) == sum("read like" in remark for remark in said) == 1
+    assert found["category"].isna().tolist() == [False, False, False, True]
+    with remarks() as said:
+        score_frame(session, pd.DataFrame({"prompt": texts, "response": ["x"] * 4}), progress=False)
+    assert sum("2 of 4 texts in column 'prompt'" in remark for remark in said) == 1
+    with remarks() as said:
+        score_series(session, pd.Series(texts), progress=False)
+    assert sum("2 of 4 texts in the Series" in remark for remark in said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score_frame(session, pd.DataFrame({"messages": texts[:1]}), progress=False)
+        score_series(session, pd.Series(texts[:1], name="conversation"), progress=False)
+        score_frame(session, pd.DataFrame({"text": ["Hi", "user: is a noun"]}), progress=False)
+
+
+def test_a_column_of_roles_that_is_passed_over_by_name_is_said(session: Session) -> None:
+    frame = pd.DataFrame({"text": ["Hi", "Hello."], "role": ["prompter", "assistant"]})
+    with pytest.raises(ColumnError, match="two readings"):
+        score_frame(session, frame, progress=False)
+    with pytest.warns(GuardWarning, match="1 of 2 rows are not the user's by column 'role'"):
+        score_frame(session, frame, {"text": "text"}, progress=False)
+
+
+def test_a_table_that_runs_backwards_is_said_or_sorted(session: Session, tiny: Guard) -> None:
+    table = pd.DataFrame(TURNS[::-1]).assign(id="a", sent_at=[4, 3, 2, 1])
+    names: Any = {"conversation_id": "id", "role": "role", "content": "content"}
+    with remarks() as said:
+        score_frame(session, table, names, progress=False)
+    assert "1 of 1 conversations are not in the order of 'sent_at'" in said[0]
+    (expected,) = tiny.score([TURNS])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score_frame(session, table, {**names, "order": "sent_at"}, progress=False)
+        turns = score_frame_turns(session, table, {**names, "order": "sent_at"}, progress=False)
+    assert found["unsafe_score"].tolist() == pytest.approx([expected.unsafe_score], abs=1e-5)
+    assert turns["unsafe_score"].iloc[0] == pytest.approx(expected.unsafe_score, abs=1e-5)
+    assert turns["content"].tolist() == table["content"].tolist(), "rows keep the table's order"
+
+
+def test_branches_are_scored_one_by_one(session: Session, tiny: Guard) -> None:
+    rows = [("a", None, *TURNS[0].values()), ("b", "a", *TURNS[1].values()), ("c", "a", "assistant", "Go away.")]
+    table = pd.DataFrame(rows, columns=["message_id", "parent_id", "role", "text"])
+    names: Any = {"role": "role", "content": "text", "parent": "parent_id"}
+    found = score_frame(session, table, names, progress=False)
+    expected = tiny.score([TURNS[:2], [TURNS[0], {"role": "assistant", "content": "Go away."}]])
+    assert found["unsafe_score"].tolist() == pytest.approx([verdict.unsafe_score for verdict in expected], abs=1e-5)
+    assert (found.index.tolist(), found["n_messages"].tolist()) == (["b", "c"], [2, 2])
+    turns = score_frame_turns(session, table, names, progress=False)
+    assert turns["unsafe_score"].tolist()[1:] == pytest.approx(found["unsafe_score"].tolist(), abs=1e-5)
+    (first,) = tiny.score([TURNS[:1]])
+    assert turns["unsafe_score"].iloc[0] == pytest.approx(first.unsafe_score, abs=1e-5)
+
+
+def test_a_missing_response(session: Session, tiny: Guard) -> None:
+    frame = pd.DataFrame({"prompt": ["Hi"] * 4 + [None], "response": ["Hello.", None, " ", "\u200b", None]})
+    with pytest.warns(GuardWarning, match='4 of 5 rows .*missing_response="prompt" assesses such prompts alone'):
+        found = score_frame(session, frame, progress=False)
+    assert found["category"].isna().tolist() == [False, True, True, True, True]
+    with pytest.warns(GuardWarning, match="1 of 5 rows"):
+        found = score_frame(session, frame, {"missing_response": "prompt"}, extras=["assessed_role"], progress=False)
+    (alone,) = tiny.score(["Hi"])
+    assert found["unsafe_score"].tolist()[1:4] == pytest.approx([alone.unsafe_score] * 3, abs=1e-5)
+    assert found["assessed_role"].tolist() == ["assistant", "user", "user", "user", pd.NA]
+
+
+# What was found
+
+
+@pytest.mark.parametrize("prefix", ["", "lg3_"])
+def test_flagged_and_unscored_rows(session: Session, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setattr("guard_magic.session._SESSION", session)
+    frame = pd.DataFrame({"text": [*NUMBERS[:8], " ", ""]}, index=[3] * 10)
+    with quiet():
+        threshold = score_frame(session, frame, progress=False)["unsafe_score"].median()
+        scored = score_frame(session, frame, threshold=threshold, prefix=prefix, progress=False)
+    category = scored[f"{prefix}category"]
+    flagged, unscored = scored.guard.flagged(prefix=prefix), scored.guard.unscored(prefix=prefix)
+    assert 0 < len(flagged) < 8
+    pd.testing.assert_frame_equal(flagged, scored[(category.notna() & (category != "safe")).to_numpy()])
+    assert unscored["text"].tolist() == [" ", ""]
+    assert len(flagged) + len(unscored) + (category == "safe").sum() == 10
+    back = pd.read_csv(io.StringIO(scored.to_csv(index=False)))
+    assert back.guard.flagged(prefix=prefix)["text"].tolist() == flagged["text"].tolist()
+    assert len(back.guard.unscored(prefix=prefix)) == 2
+    with pytest.raises(ColumnError, match="the table has no verdicts") as caught:
+        frame.guard.flagged()
+    assert "df.guard.score()" in caught.value.hint
+
+
+def test_turns_are_no_table_of_conversations(session: Session) -> None:
+    with quiet():
+        turns = score_frame_turns(session, pd.DataFrame({"messages": [TURNS]}), progress=False)
+    with pytest.raises(ColumnError, match="no column to score") as caught:
+        score_frame(session, turns, progress=False)
+    assert "conversation_id=" in caught.value.hint
 
 
 # One message a row

@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from guard_magic.column_plan import plan_columns
 from guard_magic.conversation import Conversation
 from guard_magic.errors import ConversationError, GuardWarning, LabelError, shorten
 from guard_magic.exports.plain import plain
 from guard_magic.labels import LABELS, conversation_key
-from guard_magic.tables import plan_columns, read_frame
+from guard_magic.tables import read_frame
 
 __all__ = ["Said", "Task", "read_tasks"]
 
@@ -54,7 +55,7 @@ def read_tasks(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> list[T
     columns
         Arguments of `plan_columns`: which columns hold the conversations.
     """
-    rows = read_frame(frame, plan_columns(frame.columns, **columns))
+    rows = read_frame(frame, plan_columns(frame, **columns))
     people = _people(frame)
     tasks: dict[str, Task] = {}
     n_lost = 0
