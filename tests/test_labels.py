@@ -120,15 +120,12 @@ def test_the_place_is_kept_with_the_label_and_is_no_step(file: LabelFile, path: 
         assert again.place() == key(3)
 
 
-def test_the_rate_is_of_the_present_streak(file: LabelFile, path: Path) -> None:
+def test_the_rate_is_of_the_present_streak(file: LabelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     assert file.rate() is None
     now = datetime.now(UTC)
-    with closing(sqlite3.connect(path)) as raw, raw:  # 3 labels an hour ago, then 5, six seconds apart
-        for ago in (3600, 3599, 3598, 24, 18, 12, 6, 0):
-            at = (now - timedelta(seconds=ago)).isoformat()
-            step = raw.execute("INSERT INTO steps (at, kind, action) VALUES (?, 'record', 'label')", (at,)).lastrowid
-            row = (step, key(ago), "safe", 0, 1)
-            raw.execute("INSERT INTO decisions (step, key, label, flag, score_shown) VALUES (?, ?, ?, ?, ?)", row)
+    for ago in (3600, 3599, 3598, 24, 18, 12, 6, 0):  # 3 labels an hour ago, then 5, six seconds apart
+        monkeypatch.setattr("guard_magic.labels.file._now", lambda ago=ago: (now - timedelta(seconds=ago)).isoformat())
+        file.record([decided(ago)], "label")
     assert file.rate() == pytest.approx(10.0)
 
 
@@ -304,10 +301,11 @@ def test_a_step_is_on_the_disk_before_it_is_answered(file: LabelFile) -> None:
     assert file._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
-def test_a_file_that_was_killed_while_it_was_made_is_made_again(path: Path) -> None:
-    path.touch()
+def test_a_file_that_was_killed_while_it_was_made_is_made_again_and_for_its_owner_alone(path: Path) -> None:
+    path.touch(0o644)
     with LabelFile(path, annotator="ann") as file:
         assert file.record([decided(1)], "label") == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_the_journal_of_a_killed_writer_is_rolled_back_by_a_reader(file: LabelFile, path: Path, tmp_path: Path) -> None:
@@ -361,13 +359,14 @@ def broken(path: Path, how: str) -> None:
 
 
 BROKEN = {
-    "text": "is no label file",
+    "text": "is not a label file",
     "another program's": "another SQLite database",
     "cut": "is damaged",
     "overwritten": "is damaged",
-    "PRAGMA user_version = 2": "version 2",
-    "INSERT INTO steps (at, kind, action) VALUES ('2026-01-01T00:00:00+00:00', 'record', 'x')": "cannot be",
-    "INSERT INTO steps (at, kind, action, target) VALUES ('', 'undo', 'undo', 3)": "step 3",
+    "PRAGMA user_version = 3": "version 3",
+    "PRAGMA user_version = 1": "is damaged",
+    "INSERT INTO steps (at, kind, action, hash) VALUES ('2026-01-01T00:00:00+00:00', 'record', 'x', 'h')": "at step 21",
+    "INSERT INTO steps (at, kind, action, target, hash) VALUES ('', 'undo', 'undo', 3, 'h')": "at step 21",
 }
 
 
@@ -376,8 +375,9 @@ def test_what_is_no_whole_label_file_is_refused_and_left_alone(path: Path, how: 
     broken(path, how)
     before = path.read_bytes()
     for opened in (lambda: LabelFile(path, annotator="ann"), lambda: read_labels(path)):
-        with pytest.raises(LabelError, match=says):
+        with pytest.raises(LabelError, match=says) as caught:
             opened()
+        assert caught.value.hint
     assert path.read_bytes() == before
 
 
@@ -396,7 +396,7 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
         LabelFile(tmp_path, annotator="ann")
     with pytest.raises(LabelError, match="no directory"):
         LabelFile(tmp_path / "no" / "x.sqlite", annotator="ann")
-    with pytest.raises(LabelError, match="no path"):
+    with pytest.raises(LabelError, match="is not a path"):
         LabelFile("", annotator="ann")
     with pytest.raises(LabelError, match="there is no label file"):
         read_labels(tmp_path / "no.sqlite")

@@ -14,9 +14,11 @@ from typing import Literal, Self
 import pandas as pd
 
 from guard_magic.errors import LabelError, shorten
+from guard_magic.labels.chain import chained
 from guard_magic.labels.decisions import Decision, Labelled, annotator_name, checked_text
-from guard_magic.labels.history import COLUMNS, History
-from guard_magic.labels.schema import check, connect, create, explained, label_path, transaction
+from guard_magic.labels.history import COLUMNS, STEP_COLUMNS, History
+from guard_magic.labels.paths import label_path
+from guard_magic.labels.schema import VERSION, check, connect, create, explained, transaction
 from guard_magic.labels.views import history_frame, label_frame
 
 __all__ = ["ROLES", "LabelFile", "Role"]
@@ -65,16 +67,16 @@ class LabelFile:
             raise LabelError(f"no role {shorten(role)}", hint=f"Roles: {', '.join(ROLES)}.")
         self.role = role
         self._lock = threading.RLock()
-        self._history = History()
+        self._history = History(self.path)
         self._closed = False
         self._connection = connect(self.path, wait, make=True)
         self._finalizer = weakref.finalize(self, self._connection.close)
         try:
             facts = {"annotator": self.annotator, "role": role, "created_at": _now()}
             create(self._connection, self.path, facts)
-            self._check_owner(check(self._connection, self.path))
+            kept = check(self._connection, self.path)
             with self._reading():
-                pass
+                self._check_owner(kept)
         except BaseException:
             self.close()
             raise
@@ -104,9 +106,8 @@ class LabelFile:
         """
         chosen = _once_each(decisions)
         action = checked_text(action, "action")
-        with self._writing() as cursor:
-            step = self._add_step("record", action, None)
-            cursor.executemany(_INSERT, [_row(decision, step) for decision in chosen])
+        with self._writing():
+            step = self._add_step("record", action, None, chosen)
             if place is not None:
                 self._set_place(place)
         return step
@@ -227,14 +228,16 @@ class LabelFile:
                 yield self._history
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Cursor]:
+    def _writing(self) -> Iterator[None]:
         """Hold the lock and the write lock of the file, with the history as it is; keep all at the end or nothing."""
         with self._lock:
             self._check_open()
             with explained(self.path):
                 with transaction(self._connection):
                     self._catch_up()
-                    yield self._connection.cursor()
+                    if self._history.version < VERSION:
+                        self._history.give_chain(self._connection)
+                    yield
                 with suppress(sqlite3.Error):  # it is kept: a file that cannot be read now is read at the next call
                     self._catch_up()
 
@@ -242,7 +245,7 @@ class LabelFile:
         try:
             self._history.read_on(self._connection)
         except BaseException:
-            self._history = History()  # half read: the next call reads all of it
+            self._history = History(self.path)  # half read: the next call reads all of it
             raise
 
     def _check_open(self) -> None:
@@ -258,22 +261,33 @@ class LabelFile:
             self._add_step(kind, kind, target)
         return keys
 
-    def _add_step(self, kind: str, action: str, target: int | None) -> int:
-        row = (_now(), kind, action, target)
-        added = self._connection.execute("INSERT INTO steps (at, kind, action, target) VALUES (?, ?, ?, ?)", row)
-        return int(added.lastrowid or 0)
+    def _add_step(self, kind: str, action: str, target: int | None, decisions: Sequence[Decision] = ()) -> int:
+        """Add a step and its decisions to the chain; the history reads them when they are kept."""
+        step = self._history.last + 1
+        row = (step, _now(), kind, action, target)
+        end = chained(self._history.end, row)
+        self._connection.execute(_INSERT_STEP, (*row, end))
+        rows: list[tuple[object, ...]] = []
+        for decision in decisions:
+            values = _row(decision)
+            end = chained(end, values)
+            rows.append((step, *values, end))
+        self._connection.executemany(_INSERT, rows)
+        self._connection.execute("UPDATE chain SET hash = ?", (end,))
+        return step
 
     def _set_place(self, key: str) -> None:
         row = (checked_text(key, "key"), _now())
         self._connection.execute("INSERT OR REPLACE INTO place (id, key, at) VALUES (1, ?, ?)", row)
 
 
-_INSERT = f"INSERT INTO decisions (step, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
+_INSERT_STEP = f"INSERT INTO steps ({', '.join(STEP_COLUMNS)}, hash) VALUES (?{', ?' * len(STEP_COLUMNS)})"
+_INSERT = f"INSERT INTO decisions (step, {', '.join(COLUMNS)}, hash) VALUES (?, ?{', ?' * len(COLUMNS)})"
 
 
-def _row(decision: Decision, step: int) -> tuple[object, ...]:
+def _row(decision: Decision) -> tuple[object, ...]:
+    """Return a decision as the columns `COLUMNS` hold it."""
     return (
-        step,
         decision.key,
         decision.label,
         decision.category,

@@ -14,7 +14,8 @@ from guard_magic.conversation import is_missing
 from guard_magic.errors import LabelError
 from guard_magic.labels.decisions import Labelled
 from guard_magic.labels.history import History
-from guard_magic.labels.schema import check, connect, explained, label_path
+from guard_magic.labels.paths import label_path
+from guard_magic.labels.schema import check, connect, explained
 from guard_magic.labels.views import decision_columns, label_frame, label_values
 
 __all__ = ["adjudication", "merge_labels", "read_labels"]
@@ -158,7 +159,7 @@ def _read(paths: Paths) -> list[_File]:
 
 
 def _read_file(path: Path) -> _File:
-    history = History()
+    history = History(path)
     with closing(connect(path, _WAIT, make=False)) as connection:
         facts = check(connection, path)
         with explained(path):
