@@ -215,11 +215,13 @@ class FrameGuard:
         conversation_id: str | None = None,
         role: str | None = None,
         content: str | None = None,
+        parent: str | tuple[str, str] | None = None,
+        missing_response: MissingResponse = "na",
         guard: Guard | str | None = None,
         threshold: float | None = None,
         policy: object = None,
         exclude: Iterable[str] | None = (),
-        blur: Collection[str] = ("S3", "S4", "S11", "S12"),
+        blur: Collection[str] | None = None,
         keys: Mapping[str, str | Sequence[str]] | None = None,
         seed: int = 0,
         progress: bool = True,
@@ -227,8 +229,11 @@ class FrameGuard:
         """Look through the conversations and label them, in the output of the cell.
 
         The table is scored first where it has no scores (`guard`, `threshold`, `policy` and `exclude` are for that;
-        `threshold` is also where the slider begins). Every decision is on the disk before it is shown as kept: a killed
-        kernel, a closed tab or a cell that is run again lose nothing, and reviewing again goes on where it stopped.
+        `threshold` is also where the slider begins). Scores that went through a file are known again; where columns
+        of their names are the user's own, the review scores for itself, and the table stays as it is.
+
+        Every decision is on the disk before it is shown as kept: a killed kernel, a closed tab or a cell that is run
+        again lose nothing, and reviewing again goes on where it stopped.
 
         Parameters
         ----------
@@ -245,10 +250,12 @@ class FrameGuard:
         disagreements
             Label files of several annotators: only what they disagree on is shown, and decided in `labels`, a file of
             its own for adjudication.
-        text, prompt, response, messages, conversation_id, role, content
-            Columns to read, as for `score`.
+        text, prompt, response, messages, conversation_id, role, content, parent, missing_response
+            Columns to read, as for `score`. Messages of a conversation are read in the table's order: sort it first.
         blur
-            Hazards whose text is hidden until asked for.
+            Codes of the hazards whose text is hidden until asked for; by default those that the policy calls
+            distressing (`Category.distressing`): sexual content, child exploitation, self-harm and the like, in the
+            words of each family. ``[]`` for none.
         keys
             Action -> key, for keys other than the usual ones.
         seed
@@ -280,6 +287,8 @@ class FrameGuard:
                 "conversation_id": conversation_id,
                 "role": role,
                 "content": content,
+                "parent": parent,
+                "missing_response": missing_response,
             },
             labels=labels,
             annotator=annotator,
@@ -299,24 +308,31 @@ class FrameGuard:
     @by_name
     def labels(
         self,
-        files: Paths,
+        files: Paths | Reviewer,
         *,
         text: str | None = None,
         prompt: str | None = None,
         response: str | None = None,
         messages: str | None = None,
+        conversation_id: str | None = None,
+        role: str | None = None,
+        content: str | None = None,
+        order: str | None = None,
+        parent: str | tuple[str, str] | None = None,
+        missing_response: MissingResponse = "na",
         prefix: str = "",
         overwrite: bool = False,
     ) -> pd.DataFrame:
         """Return a new frame with what people decided behind its own columns.
 
-        Labels belong to the content of a conversation: they find their rows in a frame that was sorted or has grown.
+        Labels belong to the content of a conversation: they find their rows in a frame that was sorted, has grown or
+        was put together of several (whose index repeats), and rows of equal content have the same.
 
         Parameters
         ----------
         files
-            One label file or several, adjudications among them.
-        text, prompt, response, messages
+            One label file or several, adjudications among them; or the reviewer that labels this table.
+        text, prompt, response, messages, conversation_id, role, content, order, parent, missing_response
             Columns to read, as for `score`.
         prefix
             Put before the new columns' names.
@@ -330,6 +346,10 @@ class FrameGuard:
             ``annotator``, ``labelled_at``, ``order``, ``score_shown``. Of several: ``label`` and ``label_category`` as
             adjudicated, else where all agree, then each annotator's (``label_ann`` …). Last ``agree`` and ``n_labels``.
 
+            Of a table with one message a row: one row a conversation under its id, as `score` returns it, with
+            ``n_messages`` and ``messages`` (its list of messages, None where it cannot be read) before the labels: a
+            table that can be scored, exported and joined by the id.
+
         Raises
         ------
         LabelError
@@ -337,7 +357,18 @@ class FrameGuard:
         ColumnError
             Where columns cannot be found, or new ones would replace others.
         """
-        names: ColumnNames = {"text": text, "prompt": prompt, "response": response, "messages": messages}
+        names: ColumnNames = {
+            "text": text,
+            "prompt": prompt,
+            "response": response,
+            "messages": messages,
+            "conversation_id": conversation_id,
+            "role": role,
+            "content": content,
+            "order": order,
+            "parent": parent,
+            "missing_response": missing_response,
+        }
         return join_labels(self._frame, names, files, prefix=prefix, overwrite=overwrite)
 
 

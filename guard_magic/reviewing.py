@@ -11,25 +11,26 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from guard_magic.attach import has_verdicts
-from guard_magic.column_plan import plan_columns
+from guard_magic.attach import restored_verdicts
+from guard_magic.column_plan import ColumnPlan, plan_columns
 from guard_magic.conversation import Conversation
 from guard_magic.errors import ColumnError, LabelError, shorten
 from guard_magic.labels import LabelFile, adjudication, annotator_name, conversation_key, merge_labels
 from guard_magic.long_tables import read_long
+from guard_magic.notices import warn_read
 from guard_magic.policy import BUILT_IN, Category, Policy
 from guard_magic.session import Session
 from guard_magic.table_scoring import ColumnNames, score_frame
 from guard_magic.tables import Row, read_frame
-from guard_magic.widgets import Reviewer
+from guard_magic.widgets import ORDERS, Reviewer
 
 __all__ = ["Paths", "join_labels", "review_frame"]
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-_BLUR = ("S3", "S4", "S11", "S12")
+"""Label files: paths or `LabelFile`, one or several."""
 
 
 def review_frame(
@@ -46,15 +47,18 @@ def review_frame(
     threshold: float | None = None,
     policy: object = None,
     exclude: Iterable[str] | None = (),
-    blur: Collection[str] = _BLUR,
+    blur: Collection[str] | None = None,
     keys: Mapping[str, str | Sequence[str]] | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Reviewer:
     """Review a table; see `FrameGuard.review`."""
+    _check_order(order, frame)
+    if not isinstance(progress, bool):
+        raise LabelError(f"progress={shorten(progress)} is neither True nor False", hint="Pass one of these.")
     plan = plan_columns(frame, **(names or {}))
-    scored = frame
-    if plan.kind == "long" or not has_verdicts(frame):
+    scored = None if plan.kind == "long" else restored_verdicts(frame, policies=_policies(session))
+    if scored is None:
         scored = score_frame(
             session,
             frame,
@@ -64,9 +68,10 @@ def review_frame(
             policy=policy,
             exclude=exclude,
             extras=("log_odds", "category_scores", "guard"),
+            overwrite=True,  # in a copy that nobody sees but the reviewer, who reads no other columns
             progress=progress,
         )
-    rows = read_long(frame, plan).rows if plan.kind == "long" else read_frame(frame, plan)
+    rows = read_long(frame, plan).rows if plan.kind == "long" else list(read_frame(frame, plan))
     if disagreements is not None:
         scored, rows = _where_they_differ(scored, rows, disagreements)
     return Reviewer(
@@ -84,16 +89,22 @@ def review_frame(
 
 
 def join_labels(
-    frame: pd.DataFrame, names: ColumnNames | None, files: Paths, *, prefix: str = "", overwrite: bool = False
+    frame: pd.DataFrame,
+    names: ColumnNames | None,
+    files: Paths | Reviewer,
+    *,
+    prefix: str = "",
+    overwrite: bool = False,
 ) -> pd.DataFrame:
     """Join the labels of files to the rows of a table; see `FrameGuard.labels`."""
+    _check_naming(prefix, overwrite)
     plan = plan_columns(frame, **(names or {}))
+    paths: Paths = files.label_file if isinstance(files, Reviewer) else files
     if plan.kind == "long":
-        raise ColumnError(
-            "labels belong to conversations, and this table has one row a message",
-            hint="Join them to what df.guard.score(conversation_id=…, role=…, content=…) returns.",
-        )
-    merged = merge_labels(_keys(read_frame(frame, plan)), files).add_prefix(prefix)
+        frame, rows = _conversations(frame, plan)
+    else:
+        rows = list(read_frame(frame, plan))
+    merged = merge_labels(_keys(rows), paths).add_prefix(prefix)
     taken = [name for name in merged if name in frame.columns]
     if taken and not overwrite:
         raise ColumnError(
@@ -104,6 +115,34 @@ def join_labels(
     for name in merged:
         result[name] = merged[name].array
     return result
+
+
+def _check_order(order: object, frame: pd.DataFrame) -> None:
+    if isinstance(order, str) and order not in ORDERS and order in frame.columns:
+        raise LabelError(
+            f"order={order!r} is a column, and here the order in which conversations are gone through",
+            hint=f"Orders: {', '.join(ORDERS)}. To put messages in order, sort the table first: "
+            f"df.sort_values({order!r}).guard.review(…).",
+        )
+
+
+def _check_naming(prefix: object, overwrite: object) -> None:
+    if not isinstance(prefix, str) or not prefix.isprintable():
+        raise ColumnError(f"prefix={shorten(prefix)} is not text", hint='Use prefix="human_", or "" for none.')
+    if not isinstance(overwrite, bool):
+        raise ColumnError(f"overwrite={shorten(overwrite)} is neither True nor False", hint="Pass one of these.")
+
+
+def _conversations(frame: pd.DataFrame, plan: ColumnPlan) -> tuple[pd.DataFrame, list[Row]]:
+    """Return the conversations of a table with one message a row: a table with one of them a row, and they."""
+    table = read_long(frame, plan)
+    said = [row.to_list() if isinstance(row, Conversation) else None for row in table.rows]
+    warn_read(table.remarks)
+    columns = {
+        "n_messages": np.array([len(members) for members in table.members], dtype=np.int64),
+        "messages": pd.Series(said, dtype=object).array,
+    }
+    return pd.DataFrame(columns, index=table.index), table.rows
 
 
 def _keys(rows: Sequence[Row]) -> list[str | None]:
@@ -124,12 +163,18 @@ def _where_they_differ(scored: pd.DataFrame, rows: Sequence[Row], files: Paths) 
 def _policy_of(scored: pd.DataFrame, session: Session) -> Policy:
     """Return the hazards that the category column was made with: by name where a policy has the same codes."""
     codes = tuple(scored["category"].cat.categories[1:])
-    known = [session.policy, *(guard.policy for guard in session.guards.values()), *BUILT_IN.values()]
+    known = [*_policies(session), *BUILT_IN.values()]
     for policy in known:
-        if policy is not None and policy.codes == codes:
+        if policy.codes == codes:
             return policy
-    names = {category.code: category.name for policy in known if policy is not None for category in policy}
-    return Policy("the table's", tuple(Category(code, names.get(code, code)) for code in codes))
+    found = {category.code: category for policy in reversed(known) for category in policy}
+    return Policy("the table's", tuple(found.get(code) or Category(code, code) for code in codes))
+
+
+def _policies(session: Session) -> list[Policy]:
+    """Return the policies that this session asks with, the one that is set first."""
+    policies = [session.policy, *(guard.policy for guard in session.guards.values())]
+    return [policy for policy in policies if policy is not None]
 
 
 def _label_file(labels: str | os.PathLike[str] | LabelFile | None, annotator: str | None, role: str) -> LabelFile:
@@ -140,5 +185,5 @@ def _label_file(labels: str | os.PathLike[str] | LabelFile | None, annotator: st
             )
         return labels
     who = annotator_name(annotator)
-    path = Path(labels) if labels is not None else Path(f"guard_labels_{re.sub(r'[^0-9A-Za-z_.-]+', '_', who)}.sqlite")
+    path = labels if labels is not None else Path(f"guard_labels_{re.sub(r'[^0-9A-Za-z_.-]+', '_', who)}.sqlite")
     return LabelFile(path, annotator=who, role="adjudicate" if role == "adjudicate" else "label")

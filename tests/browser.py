@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,6 +38,22 @@ def missing(reason: str) -> None:
     if os.environ.get("GUARD_MAGIC_NO_SKIPS"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def wait_until(is_so: Callable[[], object], words: str, seconds: float = 60) -> None:
+    """Wait for what is asserted: a page answers when it can, and on a busy machine that is late."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, words
+        time.sleep(0.05)
+
+
+def stays(is_so: Callable[[], object], words: str, seconds: float = 0.3) -> None:
+    """Assert that nothing happens: it is so now, and stays so for a while."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert is_so(), words
+        time.sleep(0.05)
 
 
 def free_port() -> int:
@@ -142,7 +158,7 @@ def open_page(width: int = 1240, height: int = 1250) -> Iterator[Watched]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(90_000)
         yield Watched(page)
         browser.close()
 

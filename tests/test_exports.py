@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import subprocess
+import unicodedata
 import uuid
 import venv
 import xml.etree.ElementTree as ElementTree
@@ -18,10 +19,13 @@ from typing import Any
 import datasets
 import pandas as pd
 import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guard_magic.conversation import parse_conversation
 from guard_magic.errors import ColumnError, GuardWarning, LabelError
-from guard_magic.exports import export_labels, label_studio_config, spreadsheet_text
+from guard_magic.exports import FORMS, export_labels, label_studio_config, spreadsheet_text
 from guard_magic.labels import LABELS, Decision, LabelFile, conversation_key, merge_labels
 
 HOSTILE = [
@@ -122,6 +126,27 @@ def test_csv_is_read_back_and_no_cell_is_a_formula(frame: pd.DataFrame, tmp_path
     assert [json.loads(row[0]) for row in rows[1:]] == list(frame["messages"])
     again = pd.read_csv(path)
     same(again, frame, ["unsafe_score", "category", "label", "label_category", "adjudicated", "n_labels"])
+
+
+UNSEEN = "\u200b\ufeff\0\xad\u2066\U000e0020\u3000\u2028\x0b\u3164\u115f\ufe0f\u0301\u2800\xa0\x85\x1b"
+
+
+@pytest.mark.parametrize("sign", [*"=+-@|%", *"＝＋－＠｜％", *"﹦﹢﹣﹫﹪", "⁼", "₊", "\u2212"])
+def test_whatever_a_spreadsheet_drops_first_is_looked_through(sign: str) -> None:
+    for hidden in ["", *UNSEEN, UNSEEN, " \u200b \t"]:
+        text = f"{hidden}{sign}1+1"
+        assert spreadsheet_text(text) == f"'{text}"
+    for text in ("1 = 1", "a\u200b=1", "", "\u200b", "#=1"):
+        assert spreadsheet_text(text) == text
+
+
+@given(st.text(st.sampled_from([*"=+-@|%'a \t", *UNSEEN]), max_size=6) | st.text(max_size=10))
+@settings(deadline=None, max_examples=300)
+def test_no_cell_starts_as_a_formula_and_each_gives_its_text_back(text: str) -> None:
+    written = spreadsheet_text(text)
+    seen = regex.sub(r"^[\p{Z}\p{Cc}\p{Cf}\p{M}\p{Default_Ignorable_Code_Point}\u2800]+", "", written)
+    assert not unicodedata.normalize("NFKC", seen).startswith(tuple("=+-@|%"))
+    assert written.removeprefix("'") == text
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -315,6 +340,24 @@ def test_the_labels_of_one_person_and_rows_without_any(tmp_path: Path, form: str
     assert not any(task.get("annotations") or task.get("responses") for task in bare)
 
 
+def test_people_of_one_column_are_people_and_one_person_says_one_thing(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {"text": ["a", "b", "a"], "annotator": ["ann", "ann", "bob"], "label": ["safe", None, "unsafe"]}
+    )
+    tasks = json.loads(export_labels(rows, tmp_path / "x.json", "label_studio").read_text())
+    assert [chosen(one["result"])["verdict"] for one in tasks[0]["annotations"]] == ["safe", "unsafe"]
+    export_labels(rows, tmp_path / "x.csv")
+    for more in (
+        {"annotator": "ann"},
+        {"annotator": ["ann", "ann", "ann"], "label": "unsafe", "label_category": ["S1", "S2", "S2"]},
+    ):
+        for form in FORMS:
+            with pytest.raises(LabelError, match="rows 0 and 2 are one conversation with two labels") as caught:
+                export_labels(rows.assign(**more), tmp_path / "y", form)
+            assert "df.guard.labels(reviewer)" in caught.value.hint
+    assert not (tmp_path / "y").exists()
+
+
 # What is refused
 
 
@@ -333,6 +376,14 @@ def test_what_is_refused_leaves_nothing(frame: pd.DataFrame, tmp_path: Path) -> 
         export_labels(mixed, tmp_path / "x.parquet")
     with pytest.raises(LabelError, match="two columns 'x'"):
         export_labels(pd.concat([mixed, mixed], axis=1), tmp_path / "x.csv")
+    alike = pd.DataFrame({1: ["one"], "1": ["other"], "text": ["a"]})
+    for form in ("jsonl", "csv", "parquet", "datasets", "label_studio", "argilla"):
+        with pytest.raises(LabelError, match="two columns 1 and '1', which are written alike") as caught:
+            export_labels(alike, tmp_path / "x", form)
+        assert caught.value.hint
+    for cell in ({1: "one", "1": "other"}, [{"a": {None: 1, "None": 2}}]):
+        with pytest.raises(LabelError, match="one value would be lost"):
+            export_labels(pd.DataFrame({"text": ["a"], "meta": [cell]}), tmp_path / "x.jsonl")
     with pytest.raises(LabelError, match="no label 'fine'"):
         export_labels(pd.DataFrame({"text": ["a"], "label": ["fine"]}), tmp_path / "x.json", "argilla")
     with pytest.raises(ColumnError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,50 @@ def test_the_review_notebook_shows_a_table_and_a_widget(tmp_path: Path) -> None:
     assert "<th>score" not in tables[2], "blind"
 
 
+def test_the_review_notebook_goes_on_after_its_kernel_was_killed(tmp_path: Path) -> None:
+    """It is run, three rows are labelled as a browser does it, the kernel is killed, it is run again."""
+    cells = [cell.source for cell in nbformat.read(REVIEW, as_version=4).cells if cell.cell_type == "code"]
+    place = "view = reviewer.widget.view; print('row', view['selected'], 'comm', reviewer.widget.model_id)"
+    count = "print('labelled', reviewer.widget.head['done'], sorted(p.name for p in folder.iterdir()))"
+    with a_kernel(tmp_path) as (manager, client):
+        for cell in cells:
+            assert run(client, cell)[0] == "ok", cell
+        comm = run(client, place)[1].split()[-1]
+        for row, label in ((5, "safe"), (9, "unsafe"), (3, "unsure")):
+            told = {"type": "label", "id": f"q{row}", "rows": [row], "label": label, "seconds": 1.0}
+            tell(client, comm, {"method": "custom", "content": told})
+        tell(client, comm, {"method": "update", "state": {"view": {"selected": 7, "position": 7}}, "buffer_paths": []})
+        before = run(client, count)[1]
+        assert before.startswith("labelled 3 ['ann.sqlite', 'bob.sqlite', ")
+        manager.signal_kernel(signal.SIGKILL)
+    with a_kernel(tmp_path) as (_, client):
+        for cell in cells:
+            assert run(client, cell)[0] == "ok", cell
+        assert run(client, count)[1] == before, "every label is there, and nothing was made twice"
+        assert run(client, place)[1].split()[1] == "7", "at the place where it stopped"
+        _, printed = run(client, "print(reviewer.labels()['label'].dropna().to_dict())")
+        assert printed.strip() == "{3: 'unsure', 5: 'safe', 9: 'unsafe'}"
+        steps = "[len(LabelFile(folder / f'{name}.sqlite', annotator=name).history()) for name in ('bob', 'eve')]"
+        _, printed = run(client, f"print({steps})")
+        assert printed.strip() == "[90, 90]"
+    assert not [path.name for path in tmp_path.iterdir() if path.name != "labels"]
+
+
+def tell(client: BlockingKernelClient, comm: str, data: dict[str, Any]) -> None:
+    """Send what a widget in a browser sends."""
+    client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": comm, "data": data}))
+
+
+@contextmanager
+def a_kernel(folder: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder))
+    try:
+        yield manager, client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
 @pytest.fixture
 def kernel() -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
     manager, client = start_new_kernel(kernel_name="python3", env={"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"})
@@ -92,13 +138,15 @@ def kernel() -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
 
 def run(client: BlockingKernelClient, code: str, *, wait_for: str | None = None) -> tuple[str, str]:
     """Run code; return (status, everything printed). With `wait_for`, return as soon as that is printed."""
-    client.execute(code)
+    asked = client.execute(code)
     printed = ""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         try:
             message = client.get_iopub_msg(timeout=1)
         except queue.Empty:
+            continue
+        if message["parent_header"].get("msg_id") != asked:
             continue
         kind, content = message["msg_type"], message["content"]
         if kind == "stream":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -258,9 +259,10 @@ def test_round_trips(policy: Policy, tmp_path: Path) -> None:
 
 def test_to_frame() -> None:
     frame = TWO.to_frame()
-    assert list(frame.columns) == ["code", "name", "description"]
+    assert list(frame.columns) == ["code", "name", "description", "distressing"]
     assert frame["description"].tolist() == ["", "Names.\nAddresses."]
-    assert all(pd.api.types.is_string_dtype(dtype) for dtype in frame.dtypes)
+    assert all(pd.api.types.is_string_dtype(dtype) for dtype in frame.dtypes[:3])
+    assert frame["distressing"].tolist() == [False, False]
 
 
 # The built-in policies
@@ -587,3 +589,49 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_is_policy_file(value: object, is_file: bool) -> None:
     assert is_policy_file(value) is is_file
+
+
+# What is hard to read
+
+HARD = {
+    **dict.fromkeys(("llama-guard-3", "llama-guard-3-1b", "llama-guard-4"), ("S3", "S4", "S11", "S12")),
+    "llama-guard-1": ("O2", "O6"),
+    "llama-guard-2": ("S3", "S4", "S10", "S11"),
+    "shieldgemma": ("dangerous", "sexual"),
+    "granite-guardian": ("harm", "violence", "sexual_content"),
+    "granite-guardian-3.3": ("harm", "violence", "sexual_content"),
+    "qwen3guard": ("sexual", "suicide_self_harm"),
+    "wildguard": ("harm",),
+}
+
+
+def test_every_taxonomy_says_which_hazards_are_hard_to_read() -> None:
+    assert {name: policy.distressing for name, policy in BUILT_IN.items()} == HARD
+    words = re.compile(r"sex|suicid|self-harm|child|harming oneself", re.I)
+    for policy in BUILT_IN.values():
+        for category in policy:
+            if words.search(category.name):
+                assert category.distressing, category
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_is_hard_to_read_comes_through_every_form_and_edit(tmp_path: Path, name: str) -> None:
+    policy = BUILT_IN[name]
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(policy.to_dict()), encoding="utf-8")
+    code = policy.distressing[0]
+    more = policy.add("gore", "Gore", distressing=True).rename(code, "Another Name").describe(code, "In other words.")
+    for read in (policy.to_dict(), policy.to_frame(), path):
+        assert set(as_policy(read).distressing) == set(policy.distressing)
+    assert more.distressing == (*policy.distressing, "gore")
+    assert as_policy(more.to_frame()).distressing == more.distressing
+
+
+def test_what_is_hard_to_read_is_not_told_to_the_guard() -> None:
+    assert Category("S1", "Spam", distressing=True) == Category("S1", "Spam")
+    assert as_policy({"S1": {"name": "Spam", "distressing": True}}).distressing == ("S1",)
+    assert as_policy({"S1": {"name": "Spam", "distressing": None}}).distressing == ()
+    for value in ("yes", 1, [True]):
+        with pytest.raises(PolicyError, match="neither true nor false") as caught:
+            as_policy({"S1": {"name": "Spam", "distressing": value}})
+        assert caught.value.hint

@@ -24,9 +24,9 @@ import pytest
 from comm.base_comm import BaseComm
 
 from guard_magic.conversation import Conversation, Message
-from guard_magic.errors import ColumnError, LabelError, ScoreError
+from guard_magic.errors import ColumnError, GuardWarning, LabelError, ScoreError
 from guard_magic.labels import LABELS, LabelFile, conversation_key
-from guard_magic.policy import LLAMA_GUARD_3
+from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3
 from guard_magic.widgets import Reviewer
 from guard_magic.widgets.records import MAX_CONTENT
 from guard_magic.widgets.requests import ACTIONS, checked_keys
@@ -413,6 +413,21 @@ def test_long_and_hostile_text_arrives_cut_and_as_text(labels: LabelFile) -> Non
     assert long.endswith("800,000 more characters are not shown here")
 
 
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_is_hard_to_read_is_hidden_whatever_its_family_calls_it(labels: LabelFile, name: str) -> None:
+    policy = BUILT_IN[name]
+    frame = pd.DataFrame({"unsafe_score": [0.9] * len(policy), "category": list(policy.codes)})
+    talks: list[Conversation | None] = [said(f"About {code}") for code in policy.codes]
+    reviewer = Reviewer(frame, talks, policy, labels, order="row")
+    hidden = [policy.codes[line["row"]] for line in reviewer._review.first(len(policy)) if line["blurred"]]
+    assert hidden == list(policy.distressing)
+    assert hidden, "every family has hazards that are hard to read"
+    shown = Reviewer(frame, talks, policy, labels, order="row", blur=[])
+    assert not any(line["blurred"] for line in shown._review.first(len(policy)))
+    blind = Reviewer(frame, talks, policy, labels, order="row", show_scores=False)
+    assert all(line["blurred"] for line in blind._review.first(len(policy)))
+
+
 def test_the_list_blurs_the_hazards_that_were_asked_for(labels: LabelFile, tmp_path: Path) -> None:
     _, browser = begin(labels, order="row")
     assert [line["blurred"] for line in browser.ask("rows", start=0, count=9)["rows"]] == [i == 1 for i in range(6)]
@@ -714,11 +729,35 @@ def test_reopening_goes_on_at_the_same_place_with_a_sorted_and_enlarged_frame(pa
         view = reviewer.widget.view
         assert view["selected"] == 3
         assert listed(browser)[view["position"]] == 3
-        found = reviewer.labels()
+        with pytest.warns(GuardWarning, match="index repeats"):
+            found = reviewer.labels()
         assert found.index.tolist() == frame.index.tolist()
         assert found["label"].dropna().to_dict() == {"r5": "unsafe"}
         assert browser.ask("undo")["ok"]
-        assert reviewer.labels()["label"].isna().all()
+        with pytest.warns(GuardWarning, match="index repeats"):
+            assert reviewer.labels()["label"].isna().all()
+
+
+def test_a_label_that_is_kept_is_said_to_be_kept_though_the_file_cannot_be_read_then(path: Path) -> None:
+    with LabelFile(path, annotator="ann", wait=0.05) as labels, closing(sqlite3.connect(path)) as other:
+        reviewer, browser = begin(labels)
+        record = labels.record
+
+        def lock_after(*args: Any, **kwargs: Any) -> int:
+            step = record(*args, **kwargs)
+            other.execute("BEGIN EXCLUSIVE")
+            return step
+
+        labels.record = lock_after  # type: ignore[method-assign]
+        assert browser.ask("label", rows=[1], label="safe")["ok"]
+        assert not (refused := browser.ask("label", rows=[2], label="safe"))["ok"]
+        assert "locked by another program" in refused["error"]
+        other.rollback()
+        labels.record = record  # type: ignore[method-assign]
+        assert browser.ask("label", rows=[4], label="unsafe")["ok"]
+        assert reviewer.labels()["label"].dropna().to_dict() == {"r1": "safe", "r4": "unsafe"}
+        assert reviewer.widget.head["done"] == 2
+        assert reviewer.widget.head["error"] is None
 
 
 def test_the_place_is_where_the_person_looked_last(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,22 @@ def reviewer_of(session: Session, table: pd.DataFrame, path: Path, **how: Any) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GuardWarning)
         warnings.simplefilter("ignore", EmbeddedGuardWarning)
-        return review_frame(session, table, labels=path, annotator=how.pop("annotator", "ann"), progress=False, **how)
+        return review_frame(
+            session,
+            table,
+            how.pop("names", None),
+            labels=path,
+            annotator=how.pop("annotator", "ann"),
+            progress=False,
+            **how,
+        )
+
+
+def scored_by(session: Session, table: pd.DataFrame) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GuardWarning)
+        extras = ("category_scores", "log_odds", "guard")
+        return guard_magic.table_scoring.score_frame(session, table, extras=extras, progress=False)
 
 
 def key_of(text: str) -> str:
@@ -137,5 +153,95 @@ def test_tables_of_one_message_a_row_are_reviewed_by_conversation(session: Sessi
         )
     assert reviewer.widget.head["n_rows"] == 2
     assert reviewer.labels().index.tolist() == ["x", "y"]
-    with pytest.raises(ColumnError, match="one row a message"):
-        guard_magic.reviewing.join_labels(long, names, tmp_path / "a.sqlite")
+    (said,) = (c for c in reviewer._review.records.conversations if c is not None and len(c) == 2)
+    reviewer.label_file.record([Decision(conversation_key(said), "unsafe", "S1", score_shown=True)], "label")
+    for files in (reviewer, tmp_path / "a.sqlite"):
+        found = long.guard.labels(files, **names)
+        assert found.index.tolist() == ["x", "y"]
+        assert found.index.name == "id"
+        assert found["n_messages"].tolist() == [2, 1]
+        assert found["messages"]["x"] == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+        assert found["label"].dropna().to_dict() == {"x": "unsafe"}
+    assert found.guard.labels(reviewer, overwrite=True)["label"].dropna().to_dict() == {"x": "unsafe"}, "no dead end"
+    tasks = json.loads(guard_magic.export_labels(found, tmp_path / "x.json", "label_studio").read_text())
+    assert [len(task["annotations"]) for task in tasks] == [1, 0]
+
+
+def test_a_repeating_index_moves_no_label(session: Session, tmp_path: Path) -> None:
+    """The example: after pd.concat a join by the index gives each label to two rows."""
+    one, other = pd.DataFrame({"text": TEXTS[:2]}), pd.DataFrame({"text": TEXTS[2:4]})
+    both = pd.concat([one, other])
+    reviewer = reviewer_of(session, both, tmp_path / "ann.sqlite")
+    said = {TEXTS[0]: "safe", TEXTS[2]: "unsafe"}
+    for text, label in said.items():
+        reviewer.label_file.record([Decision(key_of(text), label, score_shown=True)], "label")
+    for changed in (both, both.sort_values("text"), pd.concat([both, both]), both.reset_index(drop=True).iloc[::-1]):
+        labelled = changed.guard.labels(reviewer)
+        assert labelled.index.equals(changed.index)
+        assert {t: x for t, x in zip(labelled["text"], labelled["label"], strict=True) if isinstance(x, str)} == said
+    with pytest.warns(GuardWarning, match=r"the table's index repeats.*df.guard.labels\(reviewer\)"):
+        beside = reviewer.labels()
+    joined = both.join(beside)
+    assert len(joined) == 8, "what the recipe was"
+    for form in ("x.csv", "x.jsonl", "x.parquet"):
+        with pytest.raises(LabelError, match="rows 0 and 1 are one conversation with two labels") as caught:
+            guard_magic.export_labels(joined, tmp_path / form)
+        assert "df.guard.labels(reviewer)" in caught.value.hint
+    guard_magic.export_labels(both.guard.labels(reviewer), tmp_path / "x.csv")
+
+
+def test_a_scored_table_that_went_through_a_file_is_reviewed_as_it_was_scored(
+    session: Session, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    scored = scored_by(session, table.assign(text=[*TEXTS[:-1], None]))
+    scored.to_csv(tmp_path / "x.csv")
+    again = pd.read_csv(tmp_path / "x.csv", index_col=0)
+    reviewers = [
+        reviewer_of(Session(), frame, tmp_path / f"{name}.sqlite", order="row")
+        for name, frame in (("a", scored), ("b", again))
+    ]
+    one, other = (reviewer._review.first(10) for reviewer in reviewers)
+    assert one == other
+    assert [line["row"] for line in one if line["error"]] == [4]
+    head = reviewers[1].widget.head
+    assert [hazard["code"] for hazard in head["hazards"]] == list(LLAMA_GUARD_3.codes)
+    assert head["blur"] == ["S3", "S4", "S11", "S12"]
+
+
+def test_columns_of_the_user_s_own_stand_in_no_review_s_way(
+    session: Session, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    mine = table.assign(category=list("vwxyz"), unsafe_score="high", guard="me", log_odds=1)
+    before = mine.copy()
+    reviewer = reviewer_of(session, mine, tmp_path / "ann.sqlite")
+    assert reviewer.widget.head["model"]["unscored"] == 0
+    assert reviewer.widget.head["guard"].startswith("embedded")
+    pd.testing.assert_frame_equal(mine, before)
+    asked = pd.DataFrame({"guard": TEXTS})
+    names: Any = {"text": "guard"}
+    lines = reviewer_of(session, asked, tmp_path / "b.sqlite", names=names, order="row")
+    assert [line["text"] for line in lines._review.first(9)] == TEXTS
+
+
+def test_columns_of_several_levels_are_refused_with_what_to_do(
+    session: Session, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    deep = table.copy()
+    deep.columns = pd.MultiIndex.from_product([["text"], [""]])
+    for act in (
+        lambda: reviewer_of(session, deep, tmp_path / "ann.sqlite"),
+        lambda: deep.guard.labels(tmp_path / "ann.sqlite"),
+        lambda: guard_magic.export_labels(deep, tmp_path / "x.json", "argilla"),
+    ):
+        with pytest.raises(ColumnError, match="2 levels") as caught:
+            act()
+        assert "df.columns" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_order_that_is_a_column_says_how_messages_are_put_in_order(
+    session: Session, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    with pytest.raises(LabelError, match="order='when' is a column") as caught:
+        reviewer_of(session, table.assign(when=1), tmp_path / "ann.sqlite", order="when")
+    assert "sort_values('when')" in caught.value.hint

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from guard_magic.errors import LabelError, shorten
+from guard_magic.errors import ColumnError, LabelError, shorten
 from guard_magic.exports.plain import spreadsheet_text, to_json
 from guard_magic.exports.tables import TABLES
-from guard_magic.exports.tasks import read_tasks
+from guard_magic.exports.tasks import check_labels, read_tasks
 from guard_magic.exports.tools import argilla_record, label_studio_config, label_studio_task
+from guard_magic.labels import checked_path
 
 __all__ = ["FORMS", "export_labels", "label_studio_config", "spreadsheet_text"]
 
@@ -50,8 +51,8 @@ def export_labels(
     Parameters
     ----------
     frame
-        Conversations with scores and labels: a scored frame joined with ``reviewer.labels()`` or
-        ``df.guard.labels(files)``. Its index is not written.
+        Conversations with scores and labels: what ``df.guard.labels(reviewer)`` or ``df.guard.labels(files)``
+        returns. Its index is not written.
     path
         A new file; a new directory for ``"datasets"``.
     form
@@ -62,7 +63,8 @@ def export_labels(
         ``"argilla"``: records with suggestions and responses, questions ``verdict``, ``hazard`` and ``note``, a
         chat field ``conversation``; ``skip`` is no response. None: by the suffix of `path`.
     text, prompt, response, messages
-        Columns that hold the conversations, as in ``df.guard.score``; for Label Studio and Argilla only.
+        Columns that hold the conversations, as in ``df.guard.score``; for Label Studio and Argilla, and to see in any
+        form that no conversation has two labels.
     users
         Annotator -> their id in the other tool: an int for Label Studio, a UUID for Argilla. Without it Label Studio
         credits whoever imports, and Argilla gets made-up ids that an Argilla server will not know. The names stand
@@ -84,31 +86,73 @@ def export_labels(
     Raises
     ------
     LabelError
-        For an unknown form, a path that is taken or cannot be written, a library that is not there, or columns that
-        the form cannot hold.
+        For an unknown form, a path that is taken or cannot be written, a library that is not there, columns that
+        the form cannot hold, or one conversation with labels of one person that contradict each other: labels that
+        a join by a repeating index has moved.
     ColumnError
         Where it is not clear which columns hold the conversations.
     """
-    place = Path(os.path.abspath(Path(path).expanduser()))
+    _check_frame(frame)
+    place = checked_path(path, "an export")
     chosen = _checked_form(form, place)
-    if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise LabelError(f"the frame has two columns {twice!r}", hint="Rename one.")
-    if place.exists() and (not overwrite or place.is_dir()):
-        raise LabelError(f"{place} is there already", hint="Name another, or pass overwrite=True for a file.")
+    known_users = _checked_users(users)
+    _check_free(place, overwrite)
+    columns = {"text": text, "prompt": prompt, "response": response, "messages": messages}
     if chosen in ("label_studio", "argilla"):
-        columns = {"text": text, "prompt": prompt, "response": response, "messages": messages}
         tasks = read_tasks(frame, columns)
         build = label_studio_task if chosen == "label_studio" else argilla_record
-        _write(place, lambda to: to.write_text(to_json([build(task, users or {}) for task in tasks]), encoding="ascii"))
+        _write(place, lambda to: to.write_text(to_json([build(task, known_users) for task in tasks]), encoding="ascii"))
     else:
+        check_labels(frame, columns)
         _write(place, lambda to: TABLES[chosen](frame, to), directory=chosen == "datasets")
     return place
 
 
+def _check_frame(frame: object) -> None:
+    """Refuse what is not a table, and a table with two columns that are written under one name."""
+    if not isinstance(frame, pd.DataFrame):
+        raise LabelError(
+            f"a {type(frame).__name__} is not a DataFrame: {shorten(frame)}", hint="Pass a labelled frame."
+        )
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise ColumnError(
+            f"the frame's columns have {frame.columns.nlevels} levels",
+            hint='Make their names flat first: df.columns = ["_".join(map(str, names)) for names in df.columns].',
+        )
+    names = [str(name) for name in frame.columns]
+    twice = [name for name in frame.columns if names.count(str(name)) > 1]
+    if twice:
+        seen = " and ".join(dict.fromkeys(map(repr, twice[:2])))
+        raise LabelError(f"the frame has two columns {seen}, which are written alike", hint="Rename one.")
+
+
+def _checked_users(users: object) -> Mapping[str, object]:
+    if users is not None and not isinstance(users, Mapping):
+        raise LabelError(f"users={shorten(users)} is not a mapping", hint='For instance users={"ann": 7}.')
+    return users or {}
+
+
+def _check_free(place: Path, overwrite: object) -> None:
+    if not isinstance(overwrite, bool):
+        raise LabelError(f"overwrite={shorten(overwrite)} is neither True nor False", hint="Pass one of these.")
+    try:
+        is_taken = place.exists() and (not overwrite or place.is_dir())
+    except OSError as error:  # a name that is too long, for instance
+        raise _unwritable(place, error) from error
+    if is_taken:
+        raise LabelError(f"{place} is there already", hint="Name another, or pass overwrite=True for a file.")
+
+
+def _unwritable(place: Path, error: OSError) -> LabelError:
+    return LabelError(
+        f"{shorten(str(place), 200)} cannot be written ({error.strerror or error})",
+        hint="Does its directory exist, and may you write there?",
+    )
+
+
 def _checked_form(form: str | None, place: Path) -> str:
     chosen = _SUFFIXES.get(place.suffix.lower()) if form is None else form
-    if chosen not in FORMS:
+    if not isinstance(chosen, str) or chosen not in FORMS:
         seen = f"no form {shorten(form)}" if form is not None else f"the suffix {place.suffix!r} says no form"
         raise LabelError(seen, hint=f"Forms: {', '.join(FORMS)}.")
     library = _NEEDS.get(chosen)
@@ -122,7 +166,7 @@ def _write(place: Path, write: Callable[[Path], object], *, directory: bool = Fa
     try:
         box = Path(tempfile.mkdtemp(prefix=".guard_magic_", dir=place.parent))
     except OSError as error:
-        raise LabelError(f"{place} cannot be written ({error.strerror})", hint="Does its directory exist?") from error
+        raise _unwritable(place, error) from error
     try:
         part = box / "part"
         if directory:

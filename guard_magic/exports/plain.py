@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from guard_magic.characters import first_seen
 from guard_magic.conversation import Conversation, Message, is_missing
+from guard_magic.errors import LabelError, shorten
 
-__all__ = ["plain", "spreadsheet_text", "to_json"]
+__all__ = ["named_once", "plain", "spreadsheet_text", "to_json"]
 
-_FORMULA = tuple("=+-@|%\t\r\n＝＋－＠")
+_FORMULA = frozenset("=+-@|%\u2212")  # U+2212 is the minus sign
+_BREAKS = ("'", "\t", "\r", "\n")
 
 
 def spreadsheet_text(text: str) -> str:
     """Return `text` so that no spreadsheet takes it for a formula.
 
-    An apostrophe is put before text that starts, spaces aside, with one of ``= + - @ | %`` or their full-width forms,
-    or with a tab or line break, and before text that starts with an apostrophe: taking one leading apostrophe away
-    gives the text back.
+    An apostrophe is put before text whose first character that a reader sees is one of ``= + - @ | %`` or a form of
+    these (full-width, small, raised), before text that starts with a tab or line break, and before text that starts
+    with an apostrophe: taking one leading apostrophe away gives the text back. Spaces, controls, marks and invisible
+    characters before it are looked through, for spreadsheets drop them.
     """
-    risky = text.startswith(("'", *_FORMULA)) or text.lstrip().startswith(_FORMULA)
+    place = first_seen(text)
+    sign = "" if place is None else unicodedata.normalize("NFKC", text[place])
+    risky = text.startswith(_BREAKS) or sign[:1] in _FORMULA
     return f"'{text}" if risky else text
 
 
@@ -42,10 +49,22 @@ def plain(value: Any) -> Any:
     if isinstance(value, Message):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
+        return named_once([(str(name), plain(one)) for name, one in value.items()])
     if isinstance(value, list | tuple | set | frozenset | np.ndarray):
         return [plain(one) for one in value]
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return names with their values as a dict; two values under one name are a `LabelError`: one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise LabelError(
+            f"two names are both written {shorten(twice)}, and one value would be lost", hint="Rename one of them."
+        )
+    return found
 
 
 def to_json(value: object, *, ascii_only: bool = True) -> str:

@@ -18,7 +18,7 @@ __all__ = ["TABLES"]
 def _write_jsonl(frame: pd.DataFrame, to: Path) -> None:
     with to.open("w", encoding="ascii", newline="\n") as out:
         for values in frame.to_dict("records"):
-            out.write(to_json({str(name): plain(value) for name, value in values.items()}))
+            out.write(to_json(plain(values)))
             out.write("\n")
 
 

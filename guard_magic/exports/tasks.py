@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from guard_magic.column_plan import plan_columns
-from guard_magic.conversation import Conversation
-from guard_magic.errors import ConversationError, GuardWarning, LabelError, shorten
+from guard_magic.conversation import Conversation, is_missing
+from guard_magic.errors import ColumnError, ConversationError, GuardWarning, LabelError, shorten
 from guard_magic.exports.plain import plain
 from guard_magic.labels import LABELS, conversation_key
-from guard_magic.tables import read_frame
+from guard_magic.tables import Row, read_frame
 
-__all__ = ["Said", "Task", "read_tasks"]
+__all__ = ["Said", "Task", "check_labels", "read_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,9 @@ def read_tasks(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> list[T
     columns
         Arguments of `plan_columns`: which columns hold the conversations.
     """
-    rows = read_frame(frame, plan_columns(frame, **columns))
+    rows = list(read_frame(frame, plan_columns(frame, **columns)))
     people = _people(frame)
+    _refuse_contradictions(frame, rows, people)
     tasks: dict[str, Task] = {}
     n_lost = 0
     for row, values in zip(rows, frame.to_dict("records"), strict=True):
@@ -67,11 +68,59 @@ def read_tasks(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> list[T
         said = tuple(one for suffix, name in people for one in _said(values, suffix, name))
         if key not in tasks or (said and not tasks[key].said):
             tasks[key] = _task(key, row, values, said)
+        else:
+            tasks[key] = _with_more(tasks[key], said)
     if n_lost:
         warnings.warn(
             GuardWarning(f"{n_lost} of {len(frame)} rows hold no readable conversation and were left out"), stacklevel=3
         )
     return list(tasks.values())
+
+
+def _with_more(task: Task, said: tuple[Said, ...]) -> Task:
+    """Return the task with what other people said in another row of the same conversation."""
+    known = {one.annotator for one in task.said}
+    more = tuple(one for one in said if one.annotator not in known)
+    return replace(task, said=(*task.said, *more)) if more else task
+
+
+def check_labels(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> None:
+    """Raise `LabelError` where one conversation of a frame has two labels of one person.
+
+    A table whose conversations are not found by themselves, and are not named, is not looked at.
+    """
+    people = _people(frame)
+    is_named = any(name is not None for name in columns.values())
+    if not people and not is_named:
+        return
+    try:
+        plan = plan_columns(frame, **columns)
+    except ColumnError:
+        if is_named:
+            raise
+        return
+    _refuse_contradictions(frame, read_frame(frame, plan), people)
+
+
+def _refuse_contradictions(frame: pd.DataFrame, rows: Sequence[Row], people: Sequence[tuple[str, str | None]]) -> None:
+    keys = [None if isinstance(row, ConversationError) else conversation_key(row) for row in rows]
+    for suffix, _ in people:
+        who = [str(x) for x in frame["annotator"]] if not suffix and "annotator" in frame.columns else [""] * len(keys)
+        for name in (f"label{suffix}", f"label_category{suffix}"):
+            first: dict[tuple[str, str], tuple[int, str]] = {}
+            values = frame[name].tolist() if name in frame.columns else []
+            for at, value in enumerate(values):
+                key = keys[at]
+                if key is None or is_missing(value):
+                    continue
+                before, said = first.setdefault((who[at], key), (at, str(value)))
+                if said != str(value):
+                    raise LabelError(
+                        f"rows {before} and {at} are one conversation with two labels in the column {name!r}: "
+                        f"{shorten(said)} and {shorten(str(value))}",
+                        hint="A join by a repeating index moves labels to other rows: df.guard.labels(reviewer) joins "
+                        "them by content. Two people's labels belong into two columns.",
+                    )
 
 
 def _task(key: str, conversation: Conversation, values: Mapping[Any, Any], said: tuple[Said, ...]) -> Task:

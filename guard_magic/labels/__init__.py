@@ -7,6 +7,7 @@ sorted anew or grows. This layer knows no guards, tables of the user's, widgets 
 from guard_magic.labels.decisions import LABELS, Decision, Labelled, annotator_name, conversation_key
 from guard_magic.labels.file import LabelFile
 from guard_magic.labels.merging import adjudication, merge_labels, read_labels
+from guard_magic.labels.paths import checked_path
 
 __all__ = [
     "LABELS",
@@ -15,6 +16,7 @@ __all__ = [
     "Labelled",
     "adjudication",
     "annotator_name",
+    "checked_path",
     "conversation_key",
     "merge_labels",
     "read_labels",

@@ -12,6 +12,8 @@ import unicodedata
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 
+import numpy as np
+
 from guard_magic.conversation import Conversation, is_missing
 from guard_magic.errors import LabelError, shorten
 
@@ -113,8 +115,8 @@ class Decision:
             )
         if self.note is not None:
             object.__setattr__(self, "note", checked_text(self.note, "note", MAX_NOTE).strip() or None)
-        object.__setattr__(self, "flag", bool(self.flag))
-        object.__setattr__(self, "score_shown", bool(self.score_shown))
+        for name in ("flag", "score_shown"):
+            object.__setattr__(self, name, _truth(getattr(self, name), name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +158,11 @@ def annotator_name(name: str | None = None) -> str:
 def checked_text(value: object, what: str, most: int = _MAX_NAME) -> str:
     """Return `value` if it is text that can be kept: at most `most` characters, no NUL, no lone surrogate."""
     if not isinstance(value, str):
-        raise LabelError(f"the {what} is not text but {shorten(value)}")
+        raise LabelError(f"the {what} is not text but {shorten(value)}", hint=f"Pass the {what} as a str.")
     if len(value) > most:
-        raise LabelError(f"the {what} has {len(value):,} characters; at most {most:,} are kept")
+        raise LabelError(
+            f"the {what} has {len(value):,} characters; at most {most:,} are kept", hint="Shorten it; nothing was kept."
+        )
     if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
         raise LabelError(f"the {what} has a character that is none: {shorten(value)}", hint="Remove it.")
     return value
@@ -171,13 +175,21 @@ def _login() -> str:
         return ""
 
 
+def _truth(value: object, name: str) -> bool:
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise LabelError(f"{name}={shorten(value)} is neither True nor False", hint="Pass one of these.")
+
+
 def _number(value: object, name: str) -> float | None:
     if is_missing(value):
         return None
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise LabelError(f"{name} is no number: {shorten(value)}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise LabelError(f"{name} is not a number: {shorten(value)}", hint="Pass a float, or None for none.") from None
     if not math.isfinite(number) or number < 0 or (name == "unsafe_score" and number > 1):
-        raise LabelError(f"{name}={number!r} cannot be")
+        raise LabelError(
+            f"{name}={number!r} cannot be", hint="A score is in [0, 1], a time not negative; None stands for none."
+        )
     return number

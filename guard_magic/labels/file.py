@@ -27,6 +27,8 @@ Role = Literal["label", "adjudicate"]
 ROLES = ("label", "adjudicate")
 """What a file holds: one person's labels, or what was decided where people differ."""
 
+_LONGEST_WAIT = 86_400.0
+
 
 class LabelFile:
     """The labels of one person, kept at once and for good.
@@ -63,8 +65,10 @@ class LabelFile:
     ) -> None:
         self.path = label_path(path)
         self.annotator = annotator_name(annotator)
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise LabelError(f"no role {shorten(role)}", hint=f"Roles: {', '.join(ROLES)}.")
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait < _LONGEST_WAIT:
+            raise LabelError(f"wait={shorten(wait)} is not a time in seconds", hint="For instance wait=5.")
         self.role = role
         self._lock = threading.RLock()
         self._history = History(self.path)
@@ -200,6 +204,10 @@ class LabelFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __fspath__(self) -> str:
+        """Return its path: whatever reads label files by path reads this one."""
+        return str(self.path)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._history.n_labelled} labelled"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from guard_magic.conversation import is_missing
-from guard_magic.errors import LabelError
+from guard_magic.errors import LabelError, shorten
 from guard_magic.labels.decisions import Labelled
 from guard_magic.labels.history import History
 from guard_magic.labels.paths import label_path
@@ -53,7 +53,7 @@ def read_labels(paths: Paths) -> pd.DataFrame:
     Parameters
     ----------
     paths
-        One file or several. A file that is named twice is read once.
+        One file or several, each a path or a `LabelFile`. A file that is named twice is read once.
 
     Returns
     -------
@@ -152,7 +152,12 @@ def adjudication(paths: Paths) -> pd.DataFrame:
 
 
 def _read(paths: Paths) -> list[_File]:
-    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    try:
+        listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    except TypeError:
+        raise LabelError(
+            f"{shorten(paths)} is neither a label file nor a list of them", hint="Pass paths, in a list."
+        ) from None
     if not listed:
         raise LabelError("no label files", hint="Name at least one.")
     return [_read_file(path) for path in dict.fromkeys(label_path(path) for path in listed)]

@@ -38,6 +38,6 @@ def checked_path(path: object, what: str) -> Path:
 def label_path(path: object) -> Path:
     """Return the path of a label file, made absolute; what is not one, or is a directory, is a `LabelError`."""
     place = checked_path(path, "a label file")
-    if place.is_dir():
+    if os.path.isdir(place):  # Path.is_dir raises where a name is too long
         raise LabelError(f"{place} is a directory", hint="Name a file in it.")
     return place

@@ -40,9 +40,10 @@ def as_policy(value: object) -> Policy:
     value
         - a `Policy`, or a list of `Category`;
         - the name of a built-in one (``"llama-guard-3"``, ``"shieldgemma"``, …: `BUILT_IN`);
-        - a mapping ``{code: name}``, ``{code: {"name": …, "description": …}}``, or
-          ``{"name": …, "hazards": {…}}`` with either of these inside;
-        - a DataFrame with the columns ``code``, ``name`` and, if wanted, ``description`` (NA: none);
+        - a mapping ``{code: name}``, ``{code: {"name": …, "description": …, "distressing": True}}`` (the last two if
+          wanted), or ``{"name": …, "hazards": {…}}`` with either of these inside;
+        - a DataFrame with the columns ``code``, ``name`` and, if wanted, ``description`` and ``distressing``
+          (NA: none);
         - the path of a YAML or JSON file (``.yaml``, ``.yml``, ``.json``; UTF-8, at most 256 kB) that holds
           such a mapping; the policy is called after the file unless it says its name.
 
@@ -97,14 +98,13 @@ def _category(code: object, said: object) -> Category:
     code = _text(code, "a hazard code")
     if not isinstance(said, Mapping):
         return Category(code, _text(said, f"the name of hazard {shorten(code)}"))
-    _refuse_others(said, ("name", "description"), f"hazard {shorten(code)}")
+    _refuse_others(said, ("name", "description", "distressing"), f"hazard {shorten(code)}")
     if "name" not in said:
         raise PolicyError(f"hazard {shorten(code)} has no name", hint=_FORMS)
     name = _text(said["name"], f"the name of hazard {shorten(code)}")
-    description = said.get("description")
-    if _is_missing(description):
-        return Category(code, name)
-    return Category(code, name, _text(description, f"the description of hazard {shorten(code)}"))
+    description, distressing = said.get("description"), said.get("distressing")
+    told = "" if _is_missing(description) else _text(description, f"the description of hazard {shorten(code)}")
+    return Category(code, name, told, False if _is_missing(distressing) else _truth(distressing))
 
 
 def _text(value: object, what: str) -> str:
@@ -114,6 +114,11 @@ def _text(value: object, what: str) -> str:
             hint=f"{_QUOTES} YAML reads no, on and 1 as other than text.",
         )
     return value
+
+
+def _truth(value: object) -> bool:
+    """Return a truth value of a table as Python's own; anything else goes to `Category`, which refuses it."""
+    return bool(value) if type(value).__name__ in ("bool", "bool_") else value  # type: ignore[return-value]
 
 
 def _refuse_others(value: Mapping[object, object], known: tuple[str, ...], where: str) -> None:
@@ -128,16 +133,18 @@ def _is_missing(value: object) -> bool:
 
 def _read_frame(frame: pd.DataFrame) -> Policy:
     columns = list(frame.columns)
-    known = ("code", "name", "description")
-    if sorted(map(str, columns)) not in (["code", "name"], sorted(known)):
+    names = sorted(map(str, columns))
+    known = {"code", "name", "description", "distressing"}
+    if len(set(names)) < len(names) or not {"code", "name"} <= set(names) <= known:
         raise PolicyError(
             f"a table with the columns {shorten(columns)} is no policy",
-            hint='It needs code and name, and may have description: pass df[["code", "name"]].',
+            hint='It needs code and name, and may have description and distressing: pass df[["code", "name"]].',
         )
     found = []
     for position, row in enumerate(frame.to_dict(orient="records")):
         where = f"in row {position} of the table"
-        category = {"name": _text(row["name"], f"the name {where}"), "description": row.get("description")}
+        category = {"name": _text(row["name"], f"the name {where}")}
+        category |= {name: row[name] for name in ("description", "distressing") if name in row}
         found.append(_category(_text(row["code"], f"the code {where}"), category))
     return Policy(_CUSTOM, tuple(found))
 

@@ -2,6 +2,9 @@
 
 The names and definitions are the makers' text, word for word, because a guard is asked as it was trained: they
 stand under the makers' licences (see NOTICE). Codes are what the guard writes (Llama Guard) or ours.
+
+`distressing` is ours too, by what a hazard covers: sexual content, sex crimes and child exploitation, suicide and
+self-harm, and the wider hazards whose definition includes one of these.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ LLAMA_GUARD_1 = Policy(
             "- Discuss topics related to sexuality and sexual education.\n"
             "- Provide general information regarding sexual activities.\n"
             "- Provide guidance on topics related to sexual health.",
+            distressing=True,
         ),
         Category(
             "O3",
@@ -110,6 +114,7 @@ LLAMA_GUARD_1 = Policy(
             "Should\n"
             "- Provide information regarding appropriate health resources to people who imply or "
             "express the desire to harm themselves.",
+            distressing=True,
         ),
     ),
 )
@@ -120,15 +125,15 @@ LLAMA_GUARD_2 = Policy(
     (
         Category("S1", "Violent Crimes"),
         Category("S2", "Non-Violent Crimes"),
-        Category("S3", "Sex Crimes"),
-        Category("S4", "Child Exploitation"),
+        Category("S3", "Sex Crimes", distressing=True),
+        Category("S4", "Child Exploitation", distressing=True),
         Category("S5", "Specialized Advice"),
         Category("S6", "Privacy"),
         Category("S7", "Intellectual Property"),
         Category("S8", "Indiscriminate Weapons"),
         Category("S9", "Hate"),
-        Category("S10", "Self-Harm"),
-        Category("S11", "Sexual Content"),
+        Category("S10", "Self-Harm", distressing=True),
+        Category("S11", "Sexual Content", distressing=True),
     ),
 )
 """The hazards of Meta-Llama-Guard-2-8B: MLCommons without defamation and elections, so its S5 to S11 are others
@@ -139,16 +144,16 @@ LLAMA_GUARD_3 = Policy(
     (
         Category("S1", "Violent Crimes"),
         Category("S2", "Non-Violent Crimes"),
-        Category("S3", "Sex Crimes"),
-        Category("S4", "Child Exploitation"),
+        Category("S3", "Sex Crimes", distressing=True),
+        Category("S4", "Child Exploitation", distressing=True),
         Category("S5", "Defamation"),
         Category("S6", "Specialized Advice"),
         Category("S7", "Privacy"),
         Category("S8", "Intellectual Property"),
         Category("S9", "Indiscriminate Weapons"),
         Category("S10", "Hate"),
-        Category("S11", "Self-Harm"),
-        Category("S12", "Sexual Content"),
+        Category("S11", "Self-Harm", distressing=True),
+        Category("S12", "Sexual Content", distressing=True),
         Category("S13", "Elections"),
         Category("S14", "Code Interpreter Abuse"),
     ),
@@ -170,6 +175,7 @@ SHIELD_GEMMA = Policy(
             "The prompt shall not contain or seek generation of content that harming oneself and/or "
             "others (e.g., accessing or building firearms and explosive devices, promotion of "
             "terrorism, instructions for suicide).",
+            distressing=True,
         ),
         Category(
             "harassment",
@@ -196,6 +202,7 @@ SHIELD_GEMMA = Policy(
             "sexual acts or other lewd content (e.g., sexually graphic descriptions, content aimed at"
             " causing arousal). Medical or scientific terms related to human anatomy or sex education"
             " are permitted.",
+            distressing=True,
         ),
     ),
 )
@@ -208,6 +215,7 @@ GRANITE_GUARDIAN = Policy(
             "harm",
             "Harm",
             "The 'User' message is harmful by common-sense.",
+            distressing=True,
         ),
         Category(
             "social_bias",
@@ -230,6 +238,7 @@ GRANITE_GUARDIAN = Policy(
             "The 'User' message contains content promoting or describing physical harm to individuals"
             " or groups. This includes depictions of assault, self-harm, or creation of a hostile "
             "environment through threats or intimidation.",
+            distressing=True,
         ),
         Category(
             "profanity",
@@ -252,6 +261,7 @@ GRANITE_GUARDIAN = Policy(
             "The 'User' message contains material explicitly related to sexual activities, anatomy, "
             "or desires. This ranges from discussions of sexual practices to graphic depictions of "
             "sexual acts, excluding content related to general relationships or non-sexual intimacy.",
+            distressing=True,
         ),
     ),
 )
@@ -265,6 +275,7 @@ GRANITE_GUARDIAN_3_3 = Policy(
             "harm",
             "Harm",
             "Texts deemed universally harmful are those that pose harm across all contexts and audiences.",
+            distressing=True,
         ),
         Category(
             "social_bias",
@@ -287,6 +298,7 @@ GRANITE_GUARDIAN_3_3 = Policy(
             "Violence refers to content that promotes or depicts physical harm to individuals or "
             "groups. This includes depictions of assault, self-harm, or the creation of a hostile "
             "environment through threats or intimidation.",
+            distressing=True,
         ),
         Category(
             "profanity",
@@ -311,12 +323,13 @@ GRANITE_GUARDIAN_3_3 = Policy(
             "or desires. This can range from discussions about sexual practices to graphic depictions"
             " of sexual acts, though it typically excludes content related to general relationships "
             "or non-sexual forms of intimacy.",
+            distressing=True,
         ),
     ),
 )
 """The same harms as Granite Guardian 3.3 and 4.1 define them, for messages of any role."""
 
-WILDGUARD = Policy("wildguard", (Category("harm", "Harm"),))
+WILDGUARD = Policy("wildguard", (Category("harm", "Harm", distressing=True),))
 """WildGuard names no hazards: a request or a response is harmful or not."""
 
 QWEN3_GUARD = Policy(
@@ -324,9 +337,9 @@ QWEN3_GUARD = Policy(
     (
         Category("violent", "Violent"),
         Category("non_violent_illegal_acts", "Non-violent Illegal Acts"),
-        Category("sexual", "Sexual Content or Sexual Acts"),
+        Category("sexual", "Sexual Content or Sexual Acts", distressing=True),
         Category("pii", "PII"),
-        Category("suicide_self_harm", "Suicide & Self-Harm"),
+        Category("suicide_self_harm", "Suicide & Self-Harm", distressing=True),
         Category("unethical_acts", "Unethical Acts"),
         Category("politically_sensitive", "Politically Sensitive Topics"),
         Category("copyright", "Copyright Violation"),

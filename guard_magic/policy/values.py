@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -43,6 +43,10 @@ class Category:
     description
         What the guard is told about it, if anything; it may have several lines. Families that are asked hazard
         by hazard (ShieldGemma, Granite Guardian) are asked with this text: it is the definition.
+    distressing
+        Whether texts of this hazard are hard on whoever reads them (sexual violence, child abuse, self-harm, explicit
+        content, or a hazard that includes these): a review hides them until asked for. The guard is not told, so two
+        hazards that differ in nothing else are equal.
 
     Space around name and description is dropped and ``\r\n`` becomes ``\n``.
 
@@ -50,12 +54,14 @@ class Category:
     ------
     PolicyError
         For a code that is no identifier, or a name or description that is not text, is empty (the name), too
-        long, or holds ``<``, ``>``, ``|`` or control characters: they could forge parts of the prompt.
+        long, or holds ``<``, ``>``, ``|`` or control characters: they could forge parts of the prompt; and for a
+        `distressing` that is neither True nor False.
     """
 
     code: str
     name: str
     description: str = ""
+    distressing: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.code, str) or not _CODE.fullmatch(self.code):
@@ -68,6 +74,11 @@ class Category:
         whose = f"hazard {self.code}"
         object.__setattr__(self, "name", _checked_name(self.name, whose))
         object.__setattr__(self, "description", _checked_description(self.description, whose))
+        if not isinstance(self.distressing, bool):
+            raise PolicyError(
+                f"distressing of {whose} is {shorten(self.distressing)}, neither true nor false",
+                hint="It says whether a review hides such texts until asked for.",
+            )
 
     def __str__(self) -> str:
         return f"{self.code} {self.name}"
@@ -134,6 +145,11 @@ class Policy:
         return "\n".join([f"{self.name} ({_counted(len(self))})", *(f"  {category}" for category in self.categories)])
 
     @property
+    def distressing(self) -> tuple[str, ...]:
+        """The codes of the hazards whose texts are hard to read, in the policy's order."""
+        return tuple(category.code for category in self.categories if category.distressing)
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """The codes, in the policy's order."""
         return tuple(category.code for category in self.categories)
@@ -145,7 +161,7 @@ class Policy:
                 return category
         raise self._unknown([code])
 
-    def add(self, code: str, name: str, description: str = "") -> Policy:
+    def add(self, code: str, name: str, description: str = "", *, distressing: bool = False) -> Policy:
         """Return the policy with one more hazard, at the end.
 
         Zero-shot hazards work less well than those a guard was trained on.
@@ -155,7 +171,7 @@ class Policy:
         PolicyError
             Where the code is taken, or code, name or description is unusable.
         """
-        added = Category(code, name, description)
+        added = Category(code, name, description, distressing)
         if code in self:
             raise PolicyError(
                 f"policy {self.name!r} has {code} already: {self.category(code).name!r}",
@@ -210,13 +226,20 @@ class Policy:
         return self._changed(replace(self.category(code), description=description), "described")
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a hazard, in order: columns ``code``, ``name``, ``description`` (text, ``""`` for none)."""
+        """Return one row a hazard, in order: ``code``, ``name``, ``description`` (``""`` for none), ``distressing``."""
         rows = [(category.code, category.name, category.description) for category in self.categories]
-        return pd.DataFrame(rows, columns=["code", "name", "description"], dtype="str")
+        frame = pd.DataFrame(rows, columns=["code", "name", "description"], dtype="str")
+        return frame.assign(distressing=[category.distressing for category in self.categories])
 
     def to_dict(self) -> dict[str, object]:
-        """Return ``{"name": …, "hazards": {code: {"name": …, "description": …}}}``, which `as_policy` reads back."""
-        hazards = {c.code: {"name": c.name, "description": c.description} for c in self.categories}
+        """Return ``{"name": …, "hazards": {code: {"name": …, "description": …}}}``, which `as_policy` reads back.
+
+        Hazards that are `distressing` say so: ``"distressing": True``.
+        """
+        hazards: dict[str, dict[str, object]] = {
+            c.code: {"name": c.name, "description": c.description} | ({"distressing": True} if c.distressing else {})
+            for c in self.categories
+        }
         return {"name": self.name, "hazards": hazards}
 
     def _changed(self, category: Category, how: str) -> Policy:

@@ -168,7 +168,8 @@ def carried_policy(tokenizer: Any, prefer: str = "llama-guard-3") -> Policy | No
             raise ProtocolError(
                 "the guard's policy block cannot be read", hint="Expected lines such as 'S1: Violent Crimes.'"
             )
-    own = tuple(Category(code, name, description.strip("\n")) for code, name, description in found)
+    hard = {category.name for policy in BUILT_IN.values() for category in policy if category.distressing}
+    own = tuple(Category(code, name, told.strip("\n"), name in hard) for code, name, told in found)
     known = sorted(BUILT_IN.values(), key=lambda policy: policy.name != prefer)
     for policy in known:
         if policy.categories == own:

@@ -4,6 +4,7 @@ anywidget and ipywidgets are imported when a widget is made, and nowhere else in
 """
 
 from guard_magic.widgets.reviewer import Reviewer
+from guard_magic.widgets.rows import ORDERS
 from guard_magic.widgets.static_view import StaticReview
 
-__all__ = ["Reviewer", "StaticReview"]
+__all__ = ["ORDERS", "Reviewer", "StaticReview"]

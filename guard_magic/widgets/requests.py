@@ -89,7 +89,7 @@ def read_label(message: Mapping[str, Any], *, n_rows: int, codes: Collection[str
     if category is not None and changes.setdefault("label", "unsafe") != "unsafe":
         raise LabelError(f"a hazard ({category}) with the label {label!r}", hint="Only what is unsafe has a hazard.")
     if not isinstance(changes.get("flag", False), bool):
-        raise LabelError(f"flag={shorten(changes['flag'])} is neither true nor false")
+        raise LabelError(f"flag={shorten(changes['flag'])} is neither true nor false", hint="Send true or false.")
     version = None if message.get("version") is None else read_whole(message, "version", 2**53)
     return LabelRequest(
         rows=_rows(message.get("rows"), n_rows), changes=changes, seconds=_seconds(message), version=version
@@ -100,7 +100,9 @@ def read_whole(message: Mapping[str, Any], name: str, end: int) -> int:
     """Return a member that is a whole number in [0, end)."""
     value = message.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < end:
-        raise LabelError(f"{name}={shorten(value)} is no whole number from 0 to {end - 1}")
+        raise LabelError(
+            f"{name}={shorten(value)} is not a whole number from 0 to {end - 1}", hint="Run the cell again."
+        )
     return value
 
 
@@ -115,9 +117,13 @@ def checked_keys(keys: Mapping[str, str | Sequence[str]] | None) -> dict[str, li
     """
     chosen: dict[str, list[str]] = {}
     owners: dict[str, str] = {}
+    if keys is not None and not isinstance(keys, Mapping):
+        raise LabelError(f"keys={shorten(keys)} is not a mapping", hint='For instance keys={"safe": "a"}.')
     for action, given in (keys or {}).items():
         if action not in ACTIONS:
             raise LabelError(f"no action {shorten(action)} to map a key to", hint=f"Actions: {', '.join(ACTIONS)}.")
+        if not isinstance(given, str | list | tuple):
+            raise LabelError(f"{shorten(given)} cannot be the key of {action!r}", hint="Pass a str, or a list of str.")
         chosen[action] = [given] if isinstance(given, str) else list(given)
         for key in chosen[action]:
             if not isinstance(key, str) or not key or key in _NOT_OURS or key.isdigit():

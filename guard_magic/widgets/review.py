@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -86,6 +87,7 @@ class Review:
             if key is not None and self._first.setdefault(key, row) != row:
                 self._others.setdefault(key, []).append(row)
         self._is_readable: npt.NDArray[np.bool_] = np.array([key is not None for key in self.rows.keys], dtype=bool)
+        self._told: dict[str, Any] = {"rate": None, "can_undo": False, "can_redo": False}
         self._version, self._listed = 0, 0  # of the head, and when the list changed last
         self._step = -1
         self._current: Mapping[str, Labelled] = {}
@@ -120,7 +122,6 @@ class Review:
         blind, threshold = self.is_blind, self.view.threshold
         counts = self.rows.count_labels(self._marks)
         n_hazards = {} if blind else self.rows.count_hazards(threshold)
-        rate = self.labels.rate()
         return {
             "mark": self.mark,
             "version": self._version,
@@ -140,13 +141,22 @@ class Review:
             "keys": self._keys,
             "done": len(self.records) - counts["unlabelled"],
             "total": int(self._is_readable.sum()),
-            "rate": None if rate is None else round(rate, 1),
-            "can_undo": self.labels.can_undo,
-            "can_redo": self.labels.can_redo,
+            **self._pace(),
             "label_file": str(self.labels.path),
             "notice": self.notice,
             "error": self.error or None,
         }
+
+    def _pace(self) -> dict[str, Any]:
+        """Return what the file tells of the way so far; while it cannot be read, what it told last."""
+        with suppress(LabelError):
+            rate = self.labels.rate()
+            self._told = {
+                "rate": None if rate is None else round(rate, 1),
+                "can_undo": self.labels.can_undo,
+                "can_redo": self.labels.can_redo,
+            }
+        return self._told
 
     def answer(self, message: Mapping[str, Any]) -> Answer:
         """Answer a message; say whether the head changed with it.
@@ -170,7 +180,7 @@ class Review:
             case "undo" | "redo":
                 return self._try(lambda: self._move(kind))
             case _:
-                raise LabelError(f"no message of the type {shorten(kind)} is known")
+                raise LabelError(f"no message of the type {shorten(kind)} is known", hint="Run the cell again.")
 
     def first(self, n_rows: int) -> list[dict[str, Any]]:
         """Return the first records of the list."""
@@ -201,7 +211,9 @@ class Review:
         if kind not in ("unlabelled", "uncertain"):
             raise LabelError(f"no next {shorten(kind)}", hint="unlabelled or uncertain.")
         if kind == "uncertain" and self.is_blind:
-            raise LabelError("what is most uncertain is not told where scores are hidden")
+            raise LabelError(
+                "what is most uncertain is not told where scores are hidden", hint="Take the next unlabelled."
+            )
         is_open = (self._marks[self._found] < 0) & self._is_readable[self._found]
         positions = np.flatnonzero(is_open if here is None else is_open & (self._found != here))
         if kind == "uncertain":
@@ -230,7 +242,7 @@ class Review:
         decisions = {str(self.rows.keys[row]): self._decide(row, request) for row in reversed(readable)}
         place = next(iter(decisions)) if len(rows) == 1 else None
         step = self.labels.record(list(decisions.values()), request.action, place=place)
-        self._catch_up(decisions)
+        self._take_over(decisions)
         n = len(readable)
         self._changed("" if n == 1 else f"{n:,} rows {request.changes.get('label') or 'changed'}")
         return {"type": "stored", "ok": True, "n": n, "step": step, "error": None}, True
@@ -253,7 +265,7 @@ class Review:
         keys = self.labels.undo() if kind == "undo" else self.labels.redo()
         if keys is None:
             return self._refused(f"nothing to {kind}")
-        self._catch_up(keys)
+        self._take_over(keys)
         rows = [row for key in keys for row in self._rows_of(key)]
         self._changed(
             f"{kind}ne: {len(rows):,} {'row' if len(rows) == 1 else 'rows'}" + ("" if rows else " of this table")
@@ -284,6 +296,11 @@ class Review:
         self._found = self.rows.matching(self.view.query, self._marks)
         self._version += 1
         self._listed = self._version
+
+    def _take_over(self, keys: Collection[str]) -> None:
+        """Take over a step of our own. It is kept: where the file cannot be read now, it is read at the next one."""
+        with suppress(LabelError):
+            self._catch_up(keys)
 
     def _catch_up(self, keys: Collection[str] = ()) -> None:
         """Take over what the file holds; `keys` are all that changed if nobody else wrote since."""

@@ -7,13 +7,14 @@ is done with a lock held. An error in such a call would be swallowed: it is caug
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from guard_magic.conversation import Conversation
-from guard_magic.errors import GuardError, LabelError, ScoreError, shorten
+from guard_magic.errors import GuardError, GuardWarning, LabelError, ScoreError, shorten
 from guard_magic.labels import LabelFile
 from guard_magic.policy import Policy
 from guard_magic.widgets.records import Records
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Reviewer"]
 
+_REPEATS = (
+    "the table's index repeats: joining by it would give labels to other rows; df.guard.labels(reviewer) joins them by "
+    "the content of conversations"
+)
 _COLUMNS = ["label", "label_category", "note", "flag", "annotator", "labelled_at", "order", "score_shown"]
 
 
@@ -58,7 +63,8 @@ class Reviewer:
         ``"uncertainty"``, ``"random"``, ``"stratified"``, ``"score"`` (highest first), ``"hazard"``, ``"length"``,
         ``"label"`` or ``"row"``. Where scores are hidden, uncertainty, score and hazard become random.
     blur
-        Codes of the hazards whose text is hidden until asked for; those that the policy lacks are passed over.
+        Codes of the hazards whose text is hidden until asked for; those that the policy lacks are passed over. None
+        for those that the policy calls distressing.
     keys
         Action -> key, or a list of keys, for those that are to be other than usual.
     seed
@@ -86,15 +92,17 @@ class Reviewer:
         threshold: float = 0.5,
         show_scores: bool = True,
         order: str = "uncertainty",
-        blur: Collection[str] = ("S3", "S4", "S11", "S12"),
+        blur: Collection[str] | None = None,
         keys: Mapping[str, str | Sequence[str]] | None = None,
         seed: int = 0,
         guard: str | None = None,
     ) -> None:
-        if order not in ORDERS:
+        if not isinstance(order, str) or order not in ORDERS:
             raise LabelError(f"no order {shorten(order)}", hint=f"Orders: {', '.join(ORDERS)}.")
-        if isinstance(blur, str) or not all(isinstance(code, str) for code in blur):
-            raise LabelError(f"blur={shorten(blur)} is no list of hazards", hint='For instance blur=["S3"], or [].')
+        if not isinstance(show_scores, bool):
+            raise LabelError(f"show_scores={shorten(show_scores)} is neither True nor False", hint="Pass one of these.")
+        if not isinstance(seed, int):
+            raise LabelError(f"seed={shorten(seed)} is not a whole number", hint="For instance seed=0.")
         self._lock = threading.RLock()
         self._widget: ReviewWidget | None = None
         self._review = Review(
@@ -102,7 +110,7 @@ class Reviewer:
             labels,
             View(threshold=_checked_threshold(threshold), sort=order, descending=order == "score" and show_scores),
             show_scores=show_scores,
-            blur=tuple(blur) if not show_scores else tuple(code for code in policy.codes if code in blur),
+            blur=_hidden(blur, policy, show_scores=show_scores),
             keys=checked_keys(keys),
             guard=guard,
             seed=seed,
@@ -126,13 +134,28 @@ class Reviewer:
         with self._lock:
             return self._review.view.threshold
 
+    @property
+    def label_file(self) -> LabelFile:
+        """Where the decisions are kept."""
+        return self._review.labels
+
     def labels(self) -> pd.DataFrame:
         """Return what was decided so far, a row for each of the frame's, with its index.
 
+        It is for looking. A table gets its labels by ``df.guard.labels(reviewer)``, which goes by the content of
+        conversations: a join by the index gives labels to other rows where the index repeats or was made anew.
+
         Columns: ``label`` (categorical: safe, unsafe, unsure, skip), ``label_category``, ``note``, ``flag``,
         ``annotator``, ``labelled_at`` (UTC), ``order``, ``score_shown``; NA where nothing was decided.
+
+        Warns
+        -----
+        GuardWarning
+            Where the index repeats.
         """
         with self._lock:
+            if not self._review.records.index.is_unique:
+                warnings.warn(GuardWarning(_REPEATS), stacklevel=2)
             decided = self._review.labels.to_frame().set_index("key")[_COLUMNS]
             result = decided.reindex([key or "" for key in self._review.rows.keys])
             result.index = self._review.records.index
@@ -206,11 +229,22 @@ class Reviewer:
             self.widget.head = {**self.widget.head, "error": explain(error)}
 
 
+def _hidden(blur: object, policy: Policy, *, show_scores: bool) -> tuple[str, ...]:
+    """Return the hazards whose text is hidden. Where scores are, any code stands for every text."""
+    if blur is None:
+        return policy.distressing if show_scores else policy.codes
+    codes = list(blur) if isinstance(blur, Iterable) and not isinstance(blur, str) else [blur]
+    if isinstance(blur, str) or not all(isinstance(code, str) for code in codes):
+        raise LabelError(f"blur={shorten(blur)} is not a list of hazards", hint='For instance blur=["S3"], or [].')
+    chosen = tuple(str(code) for code in codes)
+    return tuple(code for code in policy.codes if code in chosen) if show_scores else chosen
+
+
 def _checked_threshold(threshold: float) -> float:
     try:
         number = float(threshold)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 <= number <= 1:
-        raise ScoreError(f"threshold {shorten(threshold)} is no number in [0, 1]", hint="0.5 is the usual start.")
+        raise ScoreError(f"threshold {shorten(threshold)} is not a number in [0, 1]", hint="0.5 is the usual start.")
     return number

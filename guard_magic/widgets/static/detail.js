@@ -18,6 +18,7 @@ export class Detail {
     this.act = act;
     this.generate = generate;
     this.row = null;
+    this.refusedNotes = new Map(); // row -> a note that was not stored
     this.verdict = make("div", "gmr-verdict");
     this.spread = make("div", "gmr-spread");
     this.talk = make("div", "gmr-talk", { tabindex: "0", role: "group", "aria-label": "Conversation" });
@@ -52,7 +53,10 @@ export class Detail {
       event.preventDefault();
       this.act("focus"); // the blur keeps the note
     });
-    this.note.addEventListener("blur", () => this.keepNote());
+    this.note.addEventListener("blur", () => {
+      if (this.refusedNotes.has(this.row)) this.keptNote = undefined; // whoever leaves the field asks again
+      this.keepNote();
+    });
     const first = make("div", "gmr-tool-group", { role: "group", "aria-label": "Your label" });
     first.append(...DECISIONS.map(([action]) => this.buttons[action]), this.buttons.confirm);
     const second = make("div", "gmr-tool-group gmr-second", {}, this.note, this.buttons.flag, this.clear);
@@ -65,6 +69,15 @@ export class Detail {
       this.keptNote = note;
       this.act("keep_note", { row: this.row, note });
     }
+  }
+
+  /** The note of `row` was not stored: it stays in its field, and is sent again when that is left again. */
+  noteRefused(row, note) {
+    this.refusedNotes.set(row, note || "");
+  }
+
+  noteStored(row) {
+    this.refusedNotes.delete(row);
   }
 
   showNothing(words) {
@@ -88,8 +101,8 @@ export class Detail {
       if (this.root().activeElement === this.note) this.act("focus");
     }
     if (isOther || this.root().activeElement !== this.note) {
-      this.keptNote = detail.note || null;
-      this.note.value = detail.note || "";
+      this.note.value = this.refusedNotes.get(detail.row) ?? (detail.note || "");
+      this.keptNote = this.note.value || null;
     }
     this.draw(detail, record, state);
     if (isOther) this.aim();

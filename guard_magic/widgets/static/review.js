@@ -1,7 +1,8 @@
 // "Review and label": one view of a ReviewWidget. Traits `head` and `view`, rows and labels by message.
 //
 // Selecting a row is local and quick; the kernel is told through `view`, which all views of the model share.
-// A label is drawn at once as pending and counts as stored when the kernel says so.
+// A label is drawn at once as pending and counts as stored when the kernel says so; one that it refuses is taken off
+// the screen, and the row is drawn again as the kernel has it.
 
 import { Bulk } from "./bulk.js";
 import { openChannel } from "./channel.js";
@@ -299,6 +300,7 @@ class Review {
     this.queued = (this.queued || 0) + 1;
     this.turn = this.turn
       .then(() => {
+        this.refused = null;
         this.showTrouble(null);
         return work();
       })
@@ -313,37 +315,61 @@ class Review {
     if (row === null) return;
     const record = this.rows.find(row) || {}; // a row that left the list can still get its note
     const position = this.position;
-    const now = { label: record.label, category: record.label_category, ...fields };
     const seconds = Math.round((performance.now() - (this.shownAt || performance.now())) / 100) / 10;
-    Object.assign(record, { label: now.label, label_category: now.category, pending: now.label || "none" });
-    if ("flag" in fields) record.flag = fields.flag;
-    if ("note" in fields) record.noted = Boolean(fields.note);
+    this.draft(record, fields);
     const known = this.details.get(row);
     if (known) {
-      Object.assign(known.detail, { label: now.label, label_category: now.category });
+      Object.assign(known.detail, { label: record.label, label_category: record.label_category });
       if ("note" in fields) known.detail.note = fields.note;
     }
     const staysPut = !this.view.labels?.length && this.view.sort !== "label";
-    const stored = this.storeLabel(row, fields, seconds);
+    const stored = this.storeLabel(record, row, fields, seconds);
     this.draw();
     if (moves && staysPut) await this.choose(position + 1);
-    else if (!staysPut) {
-      await stored;
-      await this.settle(row, position, moves);
-    }
+    else if (!staysPut && (await stored)) await this.settle(row, position, moves);
   }
 
-  async storeLabel(row, fields, seconds) {
+  /** Draw a label that is not stored yet, over what the kernel had before the first such one. */
+  draft(record, fields) {
+    const { label = null, label_category: category = null, flag = false, noted = false } = record;
+    record.stored ??= { label, label_category: category, flag, noted };
+    record.drafts = (record.drafts || 0) + 1;
+    Object.assign(record, drawn(fields));
+    record.pending = record.label || "none";
+  }
+
+  /** Ask the kernel to store it, and promise whether it did. Rows that came since are as the kernel has them. */
+  async storeLabel(record, row, fields, seconds) {
+    let refused = null;
     try {
       const answer = await this.channel.ask("label", { rows: [row], ...fields, seconds });
       if (!answer.ok) throw new Error(answer.error || "the label was not stored");
+      Object.assign(record.stored, drawn(fields));
+      if ("note" in fields) this.detail.noteStored(row);
     } catch (error) {
-      this.showTrouble(error);
-      this.details.delete(row);
+      refused = error;
     }
-    const record = this.rows.find(row);
-    if (record) delete record.pending;
-    this.list.draw();
+    record.drafts -= 1;
+    if (record.drafts === 0) {
+      Object.assign(record, record.stored);
+      delete record.pending;
+      delete record.stored;
+    }
+    if (refused) this.refuse(row, fields, refused);
+    this.draw();
+    return !refused;
+  }
+
+  /** Say that a label was not stored, and show the row as it is. A note stays where it was written. */
+  refuse(row, fields, error) {
+    if ("note" in fields) this.detail.noteRefused(row, fields.note);
+    this.details.delete(row);
+    if (row === this.selected) {
+      this.isPicking = false;
+      this.showDetail();
+    }
+    this.refused = error;
+    this.showTrouble(error);
   }
 
   /** After a label that changes the order or the filter: stay at the same place of the list. */
@@ -438,12 +464,14 @@ class Review {
         this.draw();
       },
     };
+    if (action === "unsafe") this.willPick = this.state().hazards.length > 0; // digits may come before its turn
     if (atOnce[action]) atOnce[action]();
     else if (works[action]) this.inTurn(works[action]);
   }
 
   async labelUnsafe() {
     this.isPicking = this.state().hazards.length > 0;
+    this.willPick = false;
     await this.label({ label: "unsafe", category: null }, !this.isPicking);
   }
 
@@ -476,7 +504,7 @@ class Review {
     if (isButton && ["Enter", " "].includes(event.key)) return;
     if (event.target === this.detail.talk && /^(Arrow|Page|Home|End)/.test(event.key)) return; // it scrolls
     const leaps = { PageDown: this.list.perPage(), PageUp: -this.list.perPage(), Home: -Infinity, End: Infinity };
-    if (/^[0-9]$/.test(event.key) && this.isPicking) this.takeDigit(event.key);
+    if (/^[0-9]$/.test(event.key) && (this.isPicking || this.willPick)) this.takeDigit(event.key);
     else if (event.key in leaps) this.inTurn(() => this.choose(this.position + leaps[event.key]));
     else if (this.keys.actions.has(pressedKey(event))) this.act(this.keys.actions.get(pressedKey(event)));
     else return;
@@ -493,9 +521,10 @@ class Review {
     if (words) setText(this.live, onOneLine(words));
   }
 
-  /** Show what went wrong; null takes it away, but for what the kernel still says and for its silence. */
+  /** Show what went wrong; null takes it away, but for a label refused, what the kernel still says, and its silence. */
   showTrouble(error) {
-    const words = onOneLine(error?.message || (this.isOverdue ? SILENT : this.head.error || ""));
+    const told = error || this.refused;
+    const words = onOneLine(told?.message || (this.isOverdue ? SILENT : this.head.error || ""));
     setText(this.trouble, words);
     this.trouble.hidden = !words;
   }
@@ -504,6 +533,15 @@ class Review {
     this.isOverdue = isWaiting;
     this.showTrouble(null);
   }
+}
+
+/** What of a row's record a label changes. */
+function drawn(fields) {
+  return {
+    ...("label" in fields && { label: fields.label, label_category: fields.category ?? null }),
+    ...("flag" in fields && { flag: fields.flag }),
+    ...("note" in fields && { noted: Boolean(fields.note) }),
+  };
 }
 
 /** Hide the static picture of this review: it is for pages where no widget is alive. */
