@@ -101,17 +101,57 @@ class EmbeddedGuardWarning(GuardWarning):
 
 
 def shorten(value: object, width: int = 60) -> str:
-    """Return ``repr(value)``, cut in the middle to at most `width` characters.
+    """Return ``repr(value)``, cut in the middle to at most `width` characters; never raises.
 
-    Long strings are cut before they are formatted, so a 10 MB value costs nothing.
+    Only as much is formatted as can be shown: a text of 10 MB costs nothing, nor does a list that holds another one
+    millions of times.
     """
-    if isinstance(value, str) and len(value) > 2 * width:
-        value = value[:width] + value[-width:]
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = f"a {type(value).__name__} nested too deeply to show"
+    text = _brief(value, [8 * width], 2 * width)
     if len(text) <= width:
         return text
     half = (width - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
+
+
+_BRACKETS: dict[type, str] = {list: "[]", tuple: "()", dict: "{}"}
+_MOST_NESTED = 10
+
+
+def _brief(value: object, left: list[int], longest: int, depth: int = 0) -> str:
+    """Format a value; `left` (of one element) is how many characters may still be written, and counts down."""
+    kind = type(value)
+    if kind in _BRACKETS:
+        text = _brief_items(value, left, longest, depth)
+    elif kind is str and len(value) > longest:  # type: ignore[arg-type]
+        half = longest // 2
+        text = repr(value[:half] + value[-half:])  # type: ignore[index]
+    else:
+        text = _safe_repr(value)
+    left[0] -= len(text)
+    return text if len(text) <= 4 * longest else f"{text[: 2 * longest]}…{text[-2 * longest :]}"
+
+
+def _brief_items(value: object, left: list[int], longest: int, depth: int) -> str:
+    brackets = _BRACKETS[type(value)]
+    if depth == _MOST_NESTED:
+        return f"a {type(value).__name__} nested too deeply to show"
+    parts = []
+    for item in value.items() if isinstance(value, dict) else value:  # type: ignore[attr-defined]
+        if left[0] <= 0:
+            parts.append("…")
+            break
+        if isinstance(value, dict):
+            key, item = item
+            parts.append(f"{_brief(key, left, longest, depth + 1)}: {_brief(item, left, longest, depth + 1)}")
+        else:
+            parts.append(_brief(item, left, longest, depth + 1))
+        left[0] -= 2
+    comma = "," if isinstance(value, tuple) and len(parts) == 1 else ""
+    return f"{brackets[0]}{', '.join(parts)}{comma}{brackets[1]}"
+
+
+def _safe_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # whatever the repr of a stranger's class raises
+        return f"a value of type {type(value).__name__} that cannot be shown"

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 import traceback
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guard_magic import errors
 from guard_magic.errors import GuardError, shorten
@@ -66,3 +69,45 @@ def test_shorten_of_what_cannot_be_shown() -> None:
     for _ in range(200_000):
         deep = [deep]
     assert len(shorten(deep)) <= 60
+
+
+def test_shorten_formats_no_more_than_it_shows() -> None:
+    bomb: object = ["x"] * 9
+    for _ in range(30):
+        bomb = [bomb] * 9
+    began = time.process_time()
+    assert len(shorten(bomb)) <= 60
+    assert len(shorten({"a": [bomb, bomb], "b": (bomb,)})) <= 60
+    assert len(shorten(["x" * 10**7] * 10_000)) <= 60
+    assert time.process_time() - began < 0.5
+    loop: list[object] = []
+    loop.append(loop)
+    assert "too deeply" in shorten(loop)
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("value", [Unshowable(), [Unshowable()], {"a": Unshowable()}, [10**5000]])
+def test_shorten_never_raises(value: object) -> None:
+    assert "cannot be shown" in shorten(value)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-999, 999) | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(VALUES)
+def test_shorten_is_the_repr_where_that_is_short(value: object) -> None:
+    assert shorten(value, 400) == repr(value)

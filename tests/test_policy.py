@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ from guard_magic.policy.values import MAX_DESCRIPTION, MAX_HAZARDS, MAX_NAME
 from guard_magic.verdict import SAFE, Reading, Verdicts, judge
 
 TWO = Policy("two", (Category("S1", "Spam"), Category("pii", "Personal Details", "Names.\nAddresses.")))
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghi")
+)
+"""A few hundred bytes that stand for 9 ** 9 words."""
 
 
 def test_llama_guard_3_has_fourteen_hazards_in_order() -> None:
@@ -500,7 +506,11 @@ def test_a_file_gives_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("hazards:\n  S1: Spam\n  S1: Ads\n", "it has 'S1' twice"),
         ("hazards: {S1: Spam}\nhazards: {S2: Ads}\n", "it has 'hazards' twice"),
         ("S1:\n  name: Spam\n  name: Ads\n", "it has 'name' twice"),
-        ("S1: &a\n  name: Spam\nS2:\n  <<: *a\n  name: Ads\n", "merge key"),
+        ("S1: &a\n  name: Spam\nS2:\n  <<: *a\n  name: Ads\n", "alias '*a', which is not read"),
+        ("S1: {<<: {name: Spam}, name: Ads}\n", "merge key"),
+        ("S1: &a\n  name: Spam\nS2: *a\n", "alias '*a'"),
+        ("a: &a [*a]\n", "alias '*a'"),
+        (BOMB, "alias '*a'"),
         ("S1: no\n", "the name of hazard 'S1' is False (bool), which is not text"),
         ("S1: 1\n", "the name of hazard 'S1' is 1 (int)"),
         ("S1: 1.5\n", "the name of hazard 'S1' is 1.5 (float)"),
@@ -523,7 +533,7 @@ def test_a_file_gives_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("S1: 2024-99-99\n", "it is no YAML"),
         ("S1: \x01\n", "it is no YAML"),
         ("[" * 5_000, "it is nested too deeply"),
-        ("a: &a {hazards: *a}\n", "hazard 'a' has an unknown key 'hazards'"),
+        ("a: &a {hazards: *a}\n", "alias '*a'"),
     ],
 )
 def test_yaml_that_is_no_policy(tmp_path: Path, text: str, says: str) -> None:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from guard_magic.conversation import Conversation
 from guard_magic.engine.batching import group_positions, nested_prefixes
 from guard_magic.engine.local import TokenRow
+from guard_magic.errors import ConversationError
 from guard_magic.protocols.inquiry import Question
 from guard_magic.protocols.plan import Prompt
 from guard_magic.roles import RoleChanges
 
-__all__ = ["Asked", "longest_prompt", "make_keys", "runs", "token_rows"]
+__all__ = ["MAX_CONVERSATION", "Asked", "check_size", "longest_prompt", "make_keys", "runs", "token_rows"]
 
+MAX_CONVERSATION = 4_000_000
+"""Characters of all messages of a conversation together, at the most: tokenizing these takes about 400 MB."""
 _TOGETHER = 1_000_000
 """Characters tokenized together: their ids and what the tokenizer makes of them take about 100 bytes each at worst."""
 
@@ -45,6 +48,17 @@ class Asked:
     def n_neutralised(self) -> int:
         """Pieces of structural text in the contents that were rewritten."""
         return self.prompt.n_neutralised
+
+
+def check_size(conversation: Conversation) -> None:
+    """Refuse, before anything is made of it, a conversation that takes too much memory only to be measured."""
+    n_characters = sum(len(message.content) for message in conversation.messages)
+    if n_characters > MAX_CONVERSATION:
+        raise ConversationError(
+            f"the conversation has {n_characters:,} characters in {len(conversation):,} messages; "
+            f"at most {MAX_CONVERSATION:,} are read",
+            hint="Split it into several conversations and score each.",
+        )
 
 
 def runs(conversations: Sequence[Conversation]) -> Iterator[Sequence[Conversation]]:

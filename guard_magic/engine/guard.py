@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from guard_magic.conversation import Conversation, Message, parse_conversation
-from guard_magic.engine.asked import Asked, longest_prompt, make_keys, runs
+from guard_magic.engine.asked import Asked, check_size, longest_prompt, make_keys, runs
 from guard_magic.engine.batching import group_positions
 from guard_magic.engine.evidence import check_parts, evidence_of
 from guard_magic.engine.generate import generate_texts
@@ -31,7 +31,7 @@ from guard_magic.policy import Policy
 from guard_magic.protocols.inquiry import GuardProtocol, Inquiry
 from guard_magic.protocols.plan import Prompt
 from guard_magic.protocols.registry import find_protocol
-from guard_magic.roles import RoleRules, adapt_roles, try_adapt
+from guard_magic.roles import RoleChanges, RoleRules, adapt_roles, try_adapt
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 
 __all__ = ["Asked", "Guard"]
@@ -223,7 +223,7 @@ class Guard:
         self, conversations: Sequence[Conversation], policy: Policy | None, roles: RoleRules
     ) -> list[Asked | ConversationError]:
         place, n_context = self.family.place, self.n_context
-        adapted = [try_adapt(conversation, roles, place) for conversation in conversations]
+        adapted = [self._try_size(try_adapt(conversation, roles, place), policy) for conversation in conversations]
         found = iter(self.plan(policy).ask_all([pair[0] for pair in adapted if isinstance(pair, tuple)]))
         rows: list[Asked | ConversationError] = []
         for pair in adapted:
@@ -239,17 +239,35 @@ class Guard:
             rows.append(Asked(pair[0], *asked, pair[1]) if fits else self._too_long(asked[1], n_longest))
         return rows
 
+    def _try_size(
+        self, adapted: tuple[Conversation, RoleChanges] | ConversationError, policy: Policy | None
+    ) -> tuple[Conversation, RoleChanges] | ConversationError:
+        """Return why a conversation surely has no place, looked at before it is rendered; else what was given."""
+        if isinstance(adapted, ConversationError):
+            return adapted
+        try:
+            check_size(adapted[0])
+        except ConversationError as error:
+            return error
+        n_least = self.plan(policy).first.least_tokens(adapted[0], self.n_context)
+        return adapted if n_least <= self.n_context else self._refusal(f"at least {n_least:,}", self.n_context)
+
     def _too_long(self, prompts: Sequence[Prompt], n_longest: int) -> ConversationError:
         n_prompt = max(len(prompt.ids) for prompt in prompts)
+        return self._refusal(f"{n_prompt:,}", self.n_context - (n_longest - n_prompt))
+
+    def _refusal(self, amount: str, n_most: int) -> ConversationError:
         return ConversationError(
-            f"the conversation is too long: {n_prompt:,} tokens, and {self.name} reads "
-            f"{self.n_context - (n_longest - n_prompt):,}",
+            f"the conversation is too long: {amount} tokens, and {self.name} reads {n_most:,}",
             hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
         )
 
     def fits(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> bool:
         """Say whether a conversation is short enough for the guard; what else `ask` refuses is raised here too."""
         adapted, _ = adapt_roles(conversation, roles, self.family.place)
+        check_size(adapted)
+        if self.plan(policy).first.least_tokens(adapted, self.n_context) > self.n_context:
+            return False
         return longest_prompt(*self.plan(policy).ask(adapted)) <= self.n_context
 
     def key(self, asked: Asked) -> bytes:

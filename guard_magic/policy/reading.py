@@ -195,9 +195,19 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
+class _NoAliases(yaml.SafeLoader):  # type: ignore[misc] # untyped
+    """Refuses aliases: a few lines of them stand for more hazards than fit into memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            alias = shorten(f"*{self.peek_event().anchor}")
+            raise PolicyError(f"it has an alias {alias}, which is not read", hint="Write the hazards out.")
+        return super().compose_node(parent, index)
+
+
 def _parse_yaml(text: str) -> object:
     try:
-        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        _refuse_repeated_keys(yaml.compose(text, Loader=_NoAliases))
         return yaml.safe_load(text)
     except PolicyError:
         raise

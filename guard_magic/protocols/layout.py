@@ -7,7 +7,7 @@ slots, and the end of a stretch behind its last slot. What is left is tokenized 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer
 
@@ -16,7 +16,7 @@ from guard_magic.protocols.pieces import find_cut
 from guard_magic.protocols.skeleton import Segment, Skeleton
 from guard_magic.protocols.text_only import Behind, TextTokenizers
 
-__all__ = ["PROBES", "Encode", "Layout", "Stretch", "lay_out"]
+__all__ = ["PROBES", "Encode", "Known", "Layout", "Stretch", "lay_out"]
 
 PROBES = (
     "Hello there",
@@ -49,6 +49,14 @@ class Stretch:
     def text(self, contents: Sequence[str]) -> str:
         """Return the stretch with the contents in its slots."""
         return "".join([part if isinstance(part, str) else contents[part] for part in self.parts])
+
+
+@dataclass(slots=True)
+class Known:
+    """Where a template's texts can be cut, by what stands ahead of them: (cut, the fixed side's ids), or nowhere."""
+
+    heads: dict[tuple[Behind, str], tuple[int, Ids] | None] = field(default_factory=dict)
+    tails: dict[tuple[Behind, str], tuple[int, Ids] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,7 @@ def lay_out(
     control: frozenset[int],
     tokenizers: TextTokenizers,
     encode: Encode,
+    known: Known,
 ) -> Layout:
     """Lay out one sequence of roles.
 
@@ -122,30 +131,28 @@ def lay_out(
         Ids of the control tokens.
     tokenizers, encode
         The text-only tokenizers, and what encodes by them.
+    known
+        Where this tokenizer's ways to cut the template's text are kept: layouts share most of it.
     """
-    plain = ["x"] * len(own.roles)
-    whole: list[int] = [*bos]
-    for part in _parts(segments, "start", encode, tokenizers=None):
-        whole += encode(part.text(plain), part.behind) if isinstance(part, Stretch) else part
-    head, rest, behind = _split_head(segments, bos, tokenizers, encode)
-    parts = _parts(rest, behind, encode, tokenizers)
+    head, rest, behind = _split_head(segments, bos, tokenizers, encode, known)
+    parts = _parts(rest, behind, encode, tokenizers, known)
     last = parts[-1]
     if not isinstance(last, Stretch):
         parts[-1] = last[:-1]
     fixed = [*head, *(i for part in parts if not isinstance(part, Stretch) for i in part)]
-    expected = tuple(i for i in whole[:-1] if i in control)
+    expected = tuple(i for i in bos if i in control) + tuple(s.token_id for s in segments if s.token_id is not None)
     is_clean = tuple(i for i in fixed if i in control) == expected
     return Layout(own, asked, head, tuple(parts), isinstance(last, Stretch), expected, is_clean)
 
 
 def _parts(
-    segments: Sequence[Segment], behind: Behind, encode: Encode, tokenizers: TextTokenizers | None
+    segments: Sequence[Segment], behind: Behind, encode: Encode, tokenizers: TextTokenizers, known: Known
 ) -> list[Ids | Stretch]:
-    """Turn segments into fixed ids and stretches; cut behind their slots only where `tokenizers` are given."""
+    """Turn segments into fixed ids and stretches, which are cut behind their slots where that is exact."""
     parts: list[Ids | Stretch] = []
     for segment in segments:
         if segment.has_slots:
-            parts += _split_tail(Stretch(segment.parts, behind), encode, tokenizers)
+            parts += _split_tail(Stretch(segment.parts, behind), encode, tokenizers, known)
         else:
             ids = (segment.token_id,) if segment.token_id is not None else encode(segment.text(()), behind)
             last = parts[-1] if parts else ids[:0]
@@ -157,36 +164,57 @@ def _parts(
     return parts
 
 
-def _split_tail(stretch: Stretch, encode: Encode, tokenizers: TextTokenizers | None) -> list[Ids | Stretch]:
+def _split_tail(stretch: Stretch, encode: Encode, tokenizers: TextTokenizers, known: Known) -> list[Ids | Stretch]:
     """Split off the end of a stretch that no content can change, whatever it is: see `pieces`."""
     *before, last = stretch.parts
-    if tokenizers is None or not isinstance(last, str):
+    if not isinstance(last, str):
         return [stretch]
-    cut = find_cut(getattr(tokenizers, stretch.behind), last)
+    key = (stretch.behind, last)
+    if key not in known.tails:
+        known.tails[key] = _find_tail(last, stretch.behind, encode, tokenizers)
+    found = known.tails[key]
+    if found is None:
+        return [stretch]
+    cut, tail = found
+    return [Stretch((*before, last[:cut]), stretch.behind), tail]
+
+
+def _find_tail(last: str, behind: Behind, encode: Encode, tokenizers: TextTokenizers) -> tuple[int, Ids] | None:
+    cut = find_cut(getattr(tokenizers, behind), last)
     if cut is None or find_cut(tokenizers.joined, last) != cut:
-        return [stretch]
-    first, tail = Stretch((*before, last[:cut]), stretch.behind), encode(last[cut:], "joined")
-    for probe in PROBES:
-        contents = [probe] * (1 + max(part for part in before if isinstance(part, int)))
-        if (*encode(first.text(contents), stretch.behind), *tail) != encode(stretch.text(contents), stretch.behind):
-            return [stretch]
-    return [first, tail]
+        return None
+    tail = encode(last[cut:], "joined")
+    if any((*encode(probe + last[:cut], behind), *tail) != encode(probe + last, behind) for probe in PROBES):
+        return None
+    return cut, tail
 
 
 def _split_head(
-    segments: Sequence[Segment], bos: Ids, tokenizers: TextTokenizers, encode: Encode
+    segments: Sequence[Segment], bos: Ids, tokenizers: TextTokenizers, encode: Encode, known: Known
 ) -> tuple[Ids, Sequence[Segment], Behind]:
-    """Split off the leading tokens that no content can change; say what they leave ahead of the rest.
-
-    The cut lies inside the template's own text, one token before the first that differs between probes,
-    and is used only where both sides tokenized apart give what they give together.
-    """
+    """Split off the leading tokens that no content can change; say what they leave ahead of the rest."""
     at = next(i for i, segment in enumerate(segments) if segment.has_slots)
-    fixed = (*bos, *(i for part in _parts(segments[:at], "start", encode, None) for i in _fixed(part)))
+    fixed = (*bos, *(i for part in _parts(segments[:at], "start", encode, tokenizers, known) for i in _fixed(part)))
     behind: Behind = "inside" if at else "start"
     opening = segments[at].parts[0]
     if not isinstance(opening, str):
         return fixed, segments[at:], behind
+    key = (behind, opening)
+    if key not in known.heads:
+        known.heads[key] = _find_head(opening, behind, encode, tokenizers)
+    found = known.heads[key]
+    if found is None:
+        return fixed, segments[at:], behind
+    cut, head = found
+    first = Segment(None, (opening[cut:], *segments[at].parts[1:]))
+    return (*fixed, *head), (first, *segments[at + 1 :]), "joined"
+
+
+def _find_head(opening: str, behind: Behind, encode: Encode, tokenizers: TextTokenizers) -> tuple[int, Ids] | None:
+    """Find a cut inside the template's own text, one token before the first that differs between probes.
+
+    It is used only where both sides tokenized apart give what they give together.
+    """
     tokenizer: Tokenizer = getattr(tokenizers, behind)
     encodings = [tokenizer.encode(opening + probe, add_special_tokens=False) for probe in PROBES]
     shared = common_prefix([encoding.ids for encoding in encodings]) - 1
@@ -195,9 +223,8 @@ def _split_head(
     head = encode(left, behind)
     rests = [encode(right + probe, "joined") for probe in PROBES]
     if not left or any((*head, *rest) != tuple(e.ids) for rest, e in zip(rests, encodings, strict=True)):
-        return fixed, segments[at:], behind
-    first = Segment(None, (right, *segments[at].parts[1:]))
-    return (*fixed, *head), (first, *segments[at + 1 :]), "joined"
+        return None
+    return cut, head
 
 
 def _fixed(part: Ids | Stretch) -> Ids:

@@ -17,9 +17,10 @@ from functools import cached_property
 from typing import Any
 
 from guard_magic.conversation import Conversation, Role
-from guard_magic.errors import ConversationError
+from guard_magic.errors import ConversationError, ProtocolError
 from guard_magic.protocols.chain import common_prefix
-from guard_magic.protocols.layout import PROBES, Layout, lay_out
+from guard_magic.protocols.layout import PROBES, Known, Layout, lay_out
+from guard_magic.protocols.pieces import find_cut
 from guard_magic.protocols.rendering import Renderer
 from guard_magic.protocols.skeleton import Skeleton, build_skeleton, split_segments
 from guard_magic.protocols.structure import Structure
@@ -29,6 +30,10 @@ __all__ = ["PROBES", "Prompt", "PromptPlan"]
 
 _MAX_LAYOUTS = 256
 """Sequences of roles whose layout is kept; a layout costs one render of the template (about 5 ms)."""
+
+_MOST_COMPARED = 32
+"""Messages of a sequence of roles that is compared whenever it is new: a long conversation, message by message, has a
+new one each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ class PromptPlan:
     like: InitVar[PromptPlan | None] = None
     tokenizers: TextTokenizers = field(init=False, repr=False)
     _layouts: OrderedDict[tuple[Role, ...], Layout] = field(default_factory=OrderedDict, init=False, repr=False)
+    _known: Known = field(default_factory=Known, init=False, repr=False, compare=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     def __post_init__(self, like: PromptPlan | None) -> None:
@@ -134,6 +140,32 @@ class PromptPlan:
         roles: tuple[Role, ...] = ("user", "assistant")
         return singles and all(self._stretches(self._layout(roles), pair) == self._plain(roles, pair) for pair in pairs)
 
+    def least_tokens(self, conversation: Conversation, enough: int) -> int:
+        """Return a number of tokens that the prompt has at the least, without making it.
+
+        Where the tokenizer never puts two words into one token, words are counted: the first and the last of a message
+        may be one with the template's own. They are not counted where that could not come to more than `enough`.
+        """
+        n_template = self._turn * len(conversation)
+        n_characters = sum(len(message.content) for message in conversation.messages)
+        if n_template + n_characters // 2 <= enough or not self._parts_words:
+            return n_template
+        return n_template + sum(max(len(message.content.split()) - 2, 0) for message in conversation.messages)
+
+    @cached_property
+    def _parts_words(self) -> bool:
+        return self.is_exact and find_cut(self.tokenizers.joined, "\na") is not None
+
+    @cached_property
+    def _turn(self) -> int:
+        """Tokens that the template writes for each message, at the least; 0 where that is not known."""
+        chat: tuple[Role, ...] = ("user", "assistant") * 4
+        try:
+            few, many = (len(self._stretches(self._layout(chat[:n]), ["x"] * n)) for n in (4, 8))
+        except ProtocolError:  # templates that take no more than one exchange
+            return 0
+        return max((many - few) // 4 - 1, 0) if self.is_exact else 0
+
     def render(self, conversation: Conversation) -> str:
         """Return the exact text of the prompt, up to the verdict position.
 
@@ -164,7 +196,8 @@ class PromptPlan:
         """Return the prompt of each conversation, in order, or why there is none; faster than one by one.
 
         Texts are tokenized together. Where the template is proved to do nothing but print contents (`oblivious`), only
-        the first conversation of each sequence of roles is rendered, to be compared all the same.
+        the first conversation of each sequence of roles is rendered, to be compared all the same, and one of those that
+        are long.
         """
         compared: set[tuple[Role, ...]] = set()
         drafts = [self._draft(conversation, compared) for conversation in conversations]
@@ -181,7 +214,8 @@ class PromptPlan:
         roles = conversation.roles
         layout = self._layout(roles)
         draft = _Draft(layout, *self._contents(conversation))
-        if roles in compared and self.is_exact and self._prints_only:
+        is_known = roles in compared or (len(roles) > _MOST_COMPARED and compared)
+        if is_known and self.is_exact and self._prints_only:
             return draft
         try:
             rendered = self.renderer.render(_messages(roles, draft.contents))
@@ -248,6 +282,7 @@ class PromptPlan:
             control=self.control_ids,
             tokenizers=self.tokenizers,
             encode=self._encode,
+            known=self._known,
         )
 
     @cached_property

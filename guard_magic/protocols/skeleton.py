@@ -11,6 +11,7 @@ that ordinary contents give exactly the tokens that plain tokenization of the wh
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,8 @@ from guard_magic.conversation import Role
 from guard_magic.errors import ProtocolError
 
 __all__ = ["Segment", "Skeleton", "build_skeleton", "split_segments"]
+
+_SENTINEL = re.compile(r"zq\d{5,}sentinel")
 
 RenderMessages = Callable[[list[dict[str, str]]], str]
 
@@ -87,16 +90,18 @@ def build_skeleton(render: RenderMessages, roles: Sequence[Role]) -> Skeleton:
         raise ProtocolError(
             f"the chat template refuses the roles {' '.join(roles)}: {error}", hint="Is it the guard's own template?"
         ) from error
-    counts = [text.count(sentinel) for sentinel in sentinels]
+    found = list(_SENTINEL.finditer(text))
+    seen = Counter(match[0] for match in found)
+    counts = [seen[sentinel] for sentinel in sentinels]
     if counts != [1] * len(sentinels):
         raise ProtocolError(
-            f"the chat template renders {roles[-1]} messages {counts[-1]} times (all: {counts}), not exactly once",
+            f"the chat template renders {roles[-1]} messages {counts[-1]} times (the last: {counts[-8:]}), not exactly "
+            "once",
             hint="Its prompt would not hold what is to be assessed. Is it the guard's own template?",
         )
-    starts = [text.index(sentinel) for sentinel in sentinels]
-    if starts != sorted(starts):
+    if [match[0] for match in found] != sentinels:
         raise ProtocolError("the chat template changes the order of the messages", hint="It cannot be used.")
-    bounds = [(0, 0), *((s, s + len(t)) for s, t in zip(starts, sentinels, strict=True)), (len(text), len(text))]
+    bounds = [(0, 0), *(match.span() for match in found), (len(text), len(text))]
     return Skeleton(tuple(roles), tuple(text[left[1] : right[0]] for left, right in pairwise(bounds)))
 
 
