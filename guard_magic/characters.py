@@ -7,9 +7,13 @@ a guard that is shown it judges nothing. Properties are those of the `regex` pac
 
 from __future__ import annotations
 
+import itertools
+import sys
+from functools import cache
+
 import regex
 
-__all__ = ["first_seen", "is_blank", "strip_unseen", "without_unseen"]
+__all__ = ["first_seen", "is_blank", "strip_unseen", "unseen_characters", "without_unseen"]
 
 _UNSEEN = r"\p{Z}\p{Cc}\p{Cf}\p{M}\p{Default_Ignorable_Code_Point}\u2800"
 _SEEN = regex.compile(rf"[^{_UNSEEN}]")
@@ -36,3 +40,10 @@ def strip_unseen(text: str) -> str:
 def without_unseen(text: str) -> str:
     """Return only what a reader sees of `text`: no spaces, no marks, nothing ignorable."""
     return str(_RUNS.sub("", text))
+
+
+@cache
+def unseen_characters() -> frozenset[str]:
+    """Return every character that a reader does not see, white space and line breaks among them."""
+    codes = itertools.chain(range(0xD800), range(0xE000, sys.maxunicode + 1))
+    return frozenset(itertools.chain.from_iterable(_RUNS.findall("".join(map(chr, codes)))))

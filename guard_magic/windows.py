@@ -305,8 +305,9 @@ class _Cutter:
 def _exchanges(conversation: Conversation) -> list[tuple[int, ...]]:
     """Return the positions of messages that stay together: a user's with the answer right behind it, else alone."""
     found: list[tuple[int, ...]] = []
-    for i, role in enumerate(conversation.roles):
-        if role == "assistant" and i and conversation.roles[i - 1] == "user":
+    said = conversation.roles
+    for i, role in enumerate(said):
+        if role == "assistant" and i and said[i - 1] == "user":
             found[-1] = (i - 1, i)
         else:
             found.append((i,))

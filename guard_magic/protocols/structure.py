@@ -1,83 +1,63 @@
 """Structural text of a prompt that is no control token: block markers and turn labels.
 
 A conversation that could write ``<END CONVERSATION>`` or a line ``Agent: …`` would end its block early or forge a
-turn. Such text is made harmless: markers get round brackets, labels at a line start are quoted with ``>``. Both are
-found behind disguises too: other case and spacing, invisible characters between letters, full-width, mathematical,
-Cyrillic and Greek look-alikes.
+turn. Such text is made harmless: markers get round brackets, labels at a line start are quoted with ``>``.
+
+It is looked for in what is left of a text without its disguises (its *skeleton*): what a reader does not see is left
+out, white space too, and each character stands for what Unicode's compatibility forms and case folding make of it, or
+for what it looks like. Only where the skeleton holds something is the text itself gone through.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
-__all__ = ["Structure", "structure_of"]
+from guard_magic.characters import unseen_characters
 
-_BREAKS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"  # where str.splitlines begins a new line
-_INVISIBLE = (
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
-    "\ufff9-\ufffb\U000e0000-\U000e0fff\u0300-\u036f\x00-\x08\x0e-\x1b\x7f"
-)
-_BLANK = rf"[^\S{_BREAKS}]"
+__all__ = ["Structure", "skeleton_of", "structure_of"]
+
+_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where str.splitlines begins a new line
 _LOOK_ALIKES = {
-    "a": "аɑαⱥ",
-    "b": "ЬВβв",
-    "c": "сϲⅽ",
-    "d": "ԁⅾ",
-    "e": "еєҽεΕ",
-    "g": "ɡԍ",
-    "h": "һнΗ",
-    "i": "іıιӏⅰΙ",
-    "j": "јϳ",
-    "k": "кκΚ",
-    "l": "ӏⅼ1|",
-    "m": "мΜⅿ",
-    "n": "ոΝη",
-    "o": "оοσ0Ο",
-    "p": "рρΡ",
+    "a": "аɑαⱥᴀᎪ",
+    "b": "ЬВβвʙᏴ",
+    "c": "сϲⅽᴄᏟ",
+    "d": "ԁⅾᴅᎠđ",
+    "e": "еєҽεΕᴇᎬ",
+    "f": "ꜰϝ",
+    "g": "ɡԍɢᏀ",
+    "h": "һнΗʜᎻħ",
+    "j": "јϳᴊᎫ",
+    "k": "кκΚᴋᏦ",
+    "l": "iіıιɩӏⅰΙ1|ⅼʟᏞɪᎥłǀ∣",
+    "m": "мΜⅿᴍᎷ",
+    "n": "ոΝηɴ",
+    "o": "оοσ0Οᴏօø",
+    "p": "рρΡᴘᏢ",
     "q": "ԛ",
-    "r": "гᴦ",
-    "s": "ѕꜱ$5",
-    "t": "тτΤ",
-    "u": "υսᴜц",
-    "v": "νѵⅴ",
-    "w": "ԝω",
+    "r": "гᴦʀᎡ",
+    "s": "ѕꜱ$5Ꮪ",
+    "t": "тτΤᴛᎢŧ",
+    "u": "υսᴜцᏌ",
+    "v": "νѵⅴᴠᏙ",
+    "w": "ԝωᴡᎳ",
     "x": "хχΧⅹ",
-    "y": "уүΥγ",
-    "z": "ᴢΖ",
-    "<": "＜‹〈《⟨❮˂﹤≺",
-    ">": "＞›〉》⟩❯˃﹥≻",
-    ":": "：﹕︓ː∶꞉։",
-    "_": "＿﹍﹎﹏‿",
-    "=": "＝﹦꞊═",
-    "#": "＃﹟",
-    "*": "＊﹡∗",
+    "y": "уүΥγʏᎩ",
+    "z": "ᴢΖᏃ",
+    "<": "‹〈《⟨❮˂≺",
+    ">": "›〉》⟩❯˃≻",
+    ":": "∶꞉։",
+    "_": "‿",
+    "=": "꞊═",
+    "*": "∗",
 }
-"""What may stand for a character of a label or marker; letters also match in either case."""
-
-
-def _folded_forms() -> dict[str, str]:
-    """Return, for each ASCII letter, the characters that Unicode itself folds to it."""
-    ranges = (
-        (0xFF21, 0xFF5B),
-        (0x1D400, 0x1D6A4),
-        (0x24B6, 0x24EA),
-        (0x2100, 0x2150),
-        (0x1D2C, 0x1D6B),
-        (0x02B0, 0x02E5),
-    )
-    found: dict[str, list[str]] = {}
-    for first, end in ranges:
-        for code in range(first, end):
-            folded = unicodedata.normalize("NFKC", chr(code)).lower()
-            if len(folded) == 1 and "a" <= folded <= "z":
-                found.setdefault(folded, []).append(chr(code))
-    return {letter: "".join(forms) for letter, forms in found.items()}
-
-
-_FOLDED = _folded_forms()
+"""What looks like a character of a label or marker and is not folded to it by Unicode; i, l, 1 and | are one."""
+Find = Callable[[str], object]
+_ENCLOSED = (0x1F150, 0x1F170, 0x1F1E6)
+"""Where rows of A to Z in black circles, in black squares and as flags begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +66,47 @@ class Structure:
 
     Attributes
     ----------
-    pattern
-        What to look for in contents.
-    replace
-        The harmless form of a match.
-    need
-        What a text must hold for `pattern` to be found in it, and is looked for faster; None where that is not known.
+    patterns
+        What to look for in skeletons: markers, and labels behind a newline.
+    at_start
+        Whether contents begin at a line start.
+    needs, any_needs
+        What an ASCII text, and any other one, must hold for a pattern to be found in its skeleton; looked for faster.
     """
 
-    pattern: re.Pattern[str]
-    replace: Callable[[re.Match[str]], str]
-    need: re.Pattern[str] | None = None
+    patterns: tuple[re.Pattern[str], ...]
+    at_start: bool
+    needs: tuple[Find, ...]
+    any_needs: tuple[Find, ...]
 
     def neutralise(self, text: str) -> tuple[str, int]:
         """Return `text` without structural text, and how many pieces were rewritten."""
-        if self.need is not None and not self.need.search(text):
+        if not any(find(text) for find in (self.needs if text.isascii() else self.any_needs)):
             return text, 0
-        text, count = found = self.pattern.subn(self.replace, text)
-        while found[1]:  # a replacement may complete another piece
-            text, _ = found = self.pattern.subn(self.replace, text)
-            count += found[1]
+        count = 0
+        while (found := self._found(text)) is not None:
+            text, n = self._rewritten(text, found)  # which may complete another piece
+            count += n
         return text, count
+
+    def _found(self, text: str) -> re.Pattern[str] | None:
+        skeleton = "\n" * self.at_start + skeleton_of(text)
+        return next((pattern for pattern in self.patterns if pattern.search(skeleton)), None)
+
+    def _rewritten(self, text: str, pattern: re.Pattern[str]) -> tuple[str, int]:
+        skeleton, origins = _traced(text)
+        if self.at_start:
+            skeleton, origins = "\n" + skeleton, [-1, *origins]
+        parts, done, n = [], 0, 0
+        for match in pattern.finditer(skeleton):
+            first, last = origins[match.start()], origins[match.end() - 1]
+            if "label" in pattern.groupindex:
+                parts += [text[done : first + 1], "> ", text[first + 1 : last + 1].lstrip()]
+            else:
+                parts += [text[done:first], "(", text[first + 1 : last], ")"]
+            done = last + 1
+            n += 1
+        return "".join((*parts, text[done:])), n
 
 
 def structure_of(*, markers: Iterable[str] = (), labels: Iterable[str] = (), at_start: bool = False) -> Structure:
@@ -122,56 +122,103 @@ def structure_of(*, markers: Iterable[str] = (), labels: Iterable[str] = (), at_
         Whether contents themselves begin at a line start of the prompt. If not, their first line is left alone: the
         prompt's own label stands ahead of it.
     """
-    alternatives, needs = [], []
-    if markers := list(markers):
-        words = "|".join(_disguised(marker) for marker in markers)
-        alternatives.append(rf"{_one('<')}(?P<marker>{_gap()}(?:{words}){_gap()}){_one('>')}")
-        needs.append(_one("<"))
-    if labels := list(labels):
-        words = "|".join(_disguised(label, blanks=True) for label in labels)
-        blank = rf"(?:{_BLANK}|[{_INVISIBLE}])*+"
-        start = rf"(?:\A|(?<=[{_BREAKS}]))" if at_start else rf"(?<=[{_BREAKS}])"
-        alternatives.append(rf"{start}(?P<label>{blank}(?:{words}))")
-        needs.append(f"[{_BREAKS}]")
-        if at_start:
-            needs.append(rf"\A{blank}(?:{'|'.join(sorted({_one(label[0]) for label in labels}))})")
-    found, needed = (re.compile("|".join(parts) or r"(?!)", re.I) for parts in (alternatives, needs))
-    return Structure(found, _neutral, needed)
+    patterns = []
+    if found := [skeleton_of(marker) for marker in markers]:
+        words = "|".join(r"\n*+".join(map(re.escape, f"{marker}>")) for marker in found)
+        patterns.append(re.compile(rf"<\n*+(?:{words})"))
+    if begun := [skeleton_of(label) for label in labels]:
+        patterns.append(re.compile(rf"\n(?P<label>{'|'.join(map(re.escape, begun))})"))
+    needs, any_needs = (_needs(bool(found), begun, at_start, folds) for folds in (_ascii_folds(), _folds()))
+    return Structure(tuple(patterns), at_start, needs, any_needs)
 
 
-def _neutral(match: re.Match[str]) -> str:
-    groups = match.groupdict()
-    if groups.get("marker") is not None:
-        return f"({groups['marker']})"
-    return f"> {groups['label'].lstrip()}"
+def _needs(has_markers: bool, labels: Iterable[str], at_start: bool, folds: Mapping[int, str]) -> tuple[Find, ...]:
+    """Return what finds places where structural text could begin: a bracket, or a label's first letters in their line.
 
-
-def _gap() -> str:
-    return rf"(?:\s|[{_INVISIBLE}])*+"
-
-
-def _one(character: str) -> str:
-    """Return a pattern for a character and what looks like it."""
-    low = character.lower()
-    return f"[{re.escape(low)}{re.escape(_LOOK_ALIKES.get(low, ''))}{re.escape(_FOLDED.get(low, ''))}]"
-
-
-def _disguised(text: str, *, blanks: bool = False) -> str:
-    """Return a pattern for `text` behind its disguises; quantifiers are possessive, so that no text is slow.
-
-    Parameters
-    ----------
-    text
-        Words, whose spaces match any white space.
-    blanks
-        Whether white space within the line may stand ahead of punctuation ("User :").
+    Each expression begins with a class, or is tried at one place only: both are fast.
     """
-    parts = []
-    for character in text:
-        if character == " ":
-            parts.append(rf"(?:\s|[{_INVISIBLE}])++")
-        elif blanks and not character.isalnum():
-            parts.append(rf"(?:{_BLANK}|[{_INVISIBLE}])*+{_one(character)}")
+    needs: list[Find] = [re.compile(_class(_forms("<", folds))).search] if has_markers else []
+    if pairs := sorted({label[:2] for label in labels}):
+        unseen = _class(chr(code) for code, folded in folds.items() if not folded)
+        begins = f"{unseen}*+(?:{'|'.join(_pair(pair, unseen, folds) for pair in pairs)})"
+        needs.append(re.compile(f"{_class(_BREAKS)}{begins}").search)
+        needs += [re.compile(begins).match] if at_start else []
+    return tuple(needs)
+
+
+def _pair(pair: str, unseen: str, folds: Mapping[int, str]) -> str:
+    """Return an expression for two characters of a skeleton, which may come from one character of the text."""
+    both = [chr(code) for code, folded in folds.items() if len(folded) > 1 and folded.startswith(pair[0])]
+    apart = f"{_class(_forms(pair[0], folds))}{unseen}*+{_class(_forms(pair[1], folds))}"
+    return f"{apart}|{_class(both)}" if both else apart
+
+
+def _forms(character: str, folds: Mapping[int, str]) -> list[str]:
+    """Return what a text may hold where its skeleton has `character`."""
+    return [character, *(chr(code) for code, folded in folds.items() if folded.startswith(character))]
+
+
+def _class(characters: Iterable[str]) -> str:
+    """Return a class of a pattern, written as ranges."""
+    ranges: list[list[int]] = []
+    for code in sorted(set(map(ord, characters))):
+        if ranges and ranges[-1][1] == code - 1:
+            ranges[-1][1] = code
         else:
-            parts.append(rf"[{_INVISIBLE}]*+{_one(character)}")
-    return "".join(parts)
+            ranges.append([code, code])
+    return f"[{''.join(f'{re.escape(chr(first))}-{re.escape(chr(last))}' for first, last in ranges)}]"
+
+
+def skeleton_of(text: str) -> str:
+    """Return what is left of `text` without its disguises; each line break is a newline."""
+    if text.isascii():
+        return text.translate(_ascii_one_to_one()).replace(" ", "")
+    return text.translate(_folds())
+
+
+def _traced(text: str) -> tuple[str, list[int]]:
+    """Return the skeleton of `text`, and for each of its characters where it comes from."""
+    folds = _folds()
+    parts, origins = [], []
+    for i, character in enumerate(text):
+        folded = folds.get(ord(character), character)
+        parts.append(folded)
+        origins += [i] * len(folded)
+    return "".join(parts), origins
+
+
+@cache
+def _ascii_one_to_one() -> dict[int, str]:
+    """Return the same for ASCII with a space for what is left out: ten times as fast as leaving it out."""
+    return {code: folded or " " for code, folded in _ascii_folds().items()}
+
+
+@cache
+def _ascii_folds() -> dict[int, str]:
+    return {code: folded for code, folded in _folds().items() if code < 128}
+
+
+@cache
+def _folds() -> dict[int, str]:
+    """Return, by code point, what each character becomes in a skeleton where that is not itself."""
+    alike = {form: letter for letter, forms in _LOOK_ALIKES.items() for form in forms}
+    alike |= {chr(first + i): letter for first in _ENCLOSED for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+    unseen = dict.fromkeys(unseen_characters(), "")
+    unseen |= dict.fromkeys(_BREAKS, "\n")
+
+    def fold(character: str) -> str:
+        if character in unseen:
+            return unseen[character]
+        if character in alike:
+            return alike[character]
+        forms = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+        kept = "".join(unseen.get(form, form) for form in forms)
+        return "".join(alike.get(form, form) for form in kept)
+
+    changing = (chr(code) for code in range(0x3_0000) if _may_change(chr(code)))
+    pairs = ((character, fold(character)) for character in {*changing, *alike, *unseen})
+    return {ord(character): folded for character, folded in pairs if folded != character}
+
+
+def _may_change(character: str) -> bool:
+    return bool(unicodedata.decomposition(character)) or character.casefold() != character
