@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from guard_magic import preparing
+from guard_magic.column_plan import plan_columns
 from guard_magic.engine.guard import Guard
 from guard_magic.engine.local import Scored, TokenRow
 from guard_magic.errors import ConversationError, GuardWarning
@@ -25,7 +26,7 @@ from guard_magic.roles import turns
 from guard_magic.scoring import score_rows
 from guard_magic.session import Session
 from guard_magic.table_scoring import score_frame
-from guard_magic.tables import plan_columns, read_frame, read_series
+from guard_magic.tables import read_frame, read_series
 
 WORDS = ["bread", "kill", "a process", "how do I", "the weather", "is it", "日本語", "x = y + 1;", "mañana", "safe"]
 
