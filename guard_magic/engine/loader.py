@@ -25,8 +25,10 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils import quantization_config as quantization_configs
 
 from guard_magic.engine import memory
+from guard_magic.engine.content import hashing
 from guard_magic.engine.guard import Guard
 from guard_magic.engine.load_errors import load_error
+from guard_magic.engine.processes import check_process
 from guard_magic.engine.quantize import QUANTIZATIONS, check_device, quantization_config, quantize_linears
 from guard_magic.errors import GuardError, LoadError
 
@@ -113,6 +115,7 @@ def load_guard(
     ProtocolError
         Where it is no guard that can be asked.
     """
+    check_process()
     if quantization is not None and quantization not in QUANTIZATIONS:
         raise LoadError(f"no quantization {quantization!r}", hint="Use 'int8', 'int4' or 'fp8', or leave it out.")
     found = _locate(EMBEDDED if source == "embedded" else source, revision)
@@ -145,6 +148,7 @@ def load_guard(
 def free_memory() -> None:
     """Give back what unloaded models held, to the system and to the device."""
     gc.collect()
+    memory.trim_heap()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -181,8 +185,9 @@ def _open(
         memory.check_room(source, memory.gguf_shapes(Path(found.place) / found.gguf), device, dtype)
         has_tokenizer = (Path(found.place) / "tokenizer.json").exists()
         tokenizer = _tokenizer(found, **({} if has_tokenizer else {"gguf_file": found.gguf}))
-        model = _weights(AutoModelForCausalLM, found, source, dtype=dtype, gguf_file=found.gguf, **_restored())
-        return model.to(device), tokenizer, _folder_hash(found.place)
+        with hashing(_files(Path(found.place), found.gguf)) as content:
+            model = _weights(AutoModelForCausalLM, found, source, dtype=dtype, gguf_file=found.gguf, **_restored())
+            return model.to(device), tokenizer, content()
     adapter = found.find("adapter_config.json")
     base = found if adapter is None else _base(json.loads(adapter.read_text(encoding="utf-8")), source)
     _check_weights(base, source)
@@ -199,11 +204,13 @@ def _open(
     asked: dict[str, Any] = {"config": config, "dtype": dtype, "device_map": {"": str(device)}}
     if early:
         asked["quantization_config"] = quantization_config(early)
-    model = _weights(kind, base, source, use_safetensors=True, **asked)
-    commit = _commit(base, config)
+    with hashing(_files(Path(base.place)) if base.is_local else ()) as content:
+        model = _weights(kind, base, source, use_safetensors=True, **asked)
+        commit = content() if base.is_local else str(getattr(config, "_commit_hash", None) or _UNKNOWN)
     if adapter is not None:
         model = _merged(model, found, source)
-        commits = (commit, _folder_hash(str(adapter.parent)))
+        with hashing(_files(adapter.parent)) as content:
+            commits = (commit, content())
         commit = _UNKNOWN if commit == _UNKNOWN else hashlib.sha256("".join(commits).encode()).hexdigest()
         model = quantize_linears(model, quantization) if quantization else model
     return model, tokenizer, commit
@@ -301,22 +308,10 @@ def _shapes(found: _Source) -> list[memory.WeightShape] | None:
     return None if here is None else memory.safetensors_shapes(here.parent)
 
 
-def _commit(found: _Source, config: Any) -> str:
-    """Return the commit of a hub model, or a hash of a folder."""
-    if found.is_local:
-        return _folder_hash(found.place)
-    return str(getattr(config, "_commit_hash", None) or _UNKNOWN)
-
-
-def _folder_hash(place: str) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(place).iterdir()):
-        if path.suffix in (".safetensors", ".gguf", ".json", ".jinja", ".model"):
-            stat = path.stat()
-            digest.update(f"{path.name}|{stat.st_size}|".encode())
-            small = stat.st_size < 64 << 20
-            digest.update(path.read_bytes() if small else str(stat.st_mtime_ns).encode())
-    return digest.hexdigest()
+def _files(folder: Path, gguf: str | None = None) -> list[Path]:
+    """Return the files of a folder that are read: its weights, of GGUF files the one, and what is beside them."""
+    weights = [folder / gguf] if gguf else memory.safetensors_files(folder)
+    return [*weights, *(path for path in folder.iterdir() if path.suffix in (".json", ".jinja", ".model"))]
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,10 @@ __all__ = [
     "is_out_of_memory",
     "kv_bytes_per_token",
     "native_dtype",
+    "safetensors_files",
     "safetensors_shapes",
     "token_budget",
+    "trim_heap",
     "weights_nbytes",
 ]
 
@@ -174,20 +178,28 @@ def weights_nbytes(shapes: Iterable[WeightShape] | None, itemsize: int, quantiza
 
 
 def safetensors_shapes(folder: Path) -> list[WeightShape] | None:
-    """Return what the safetensors files of a model hold, read from their headers; None where that fails.
-
-    The files are those that transformers reads: ``model.safetensors``, else those that the index names.
-    """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    """Return what the safetensors files of a model hold, read from their headers; None where that fails."""
     try:
-        if single.exists():
-            paths = [single]
-        else:
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            paths = [folder / name for name in sorted(set(names))]
-        return [shape for path in paths for shape in _header(path)]
+        return [shape for path in _read_files(folder) for shape in _header(path)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def safetensors_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a model; all there are where it is not clear which of them are read."""
+    try:
+        return _read_files(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return sorted(folder.glob("*.safetensors"))
+
+
+def _read_files(folder: Path) -> list[Path]:
+    """Return those that transformers reads: ``model.safetensors``, else those that the index names."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        return [single]
+    names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    return [folder / name for name in sorted(set(names))]
 
 
 def gguf_shapes(path: Path) -> list[WeightShape] | None:
@@ -280,6 +292,12 @@ def check_room(
 
 def _gigabytes(nbytes: int) -> str:
     return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:,.1f} MB"
+
+
+def trim_heap() -> None:
+    """Give freed memory of the process back to the system, where the C library can (glibc keeps it otherwise)."""
+    with suppress(OSError, AttributeError):  # another C library, or another system
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
