@@ -117,6 +117,12 @@ class Session:
         free_memory()
         return called
 
+    def clear_cache(self) -> None:
+        """Forget all scores, and what the resident guards computed ahead: shared prefixes, whether rows are packed."""
+        self.cache.clear()
+        for guard in self.guards.values():
+            guard.forget()
+
     def status(self) -> list[dict[str, str]]:
         """Return one row of text per resident guard, in the order they were loaded."""
         return [

@@ -26,6 +26,7 @@ from test_engine import CHATS
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
+from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 
 from guard_magic.engine.guard import Guard
 from guard_magic.policy import (
@@ -284,6 +285,10 @@ def _mllama(tokenizer: Any) -> Any:
 def mllama_text(tokenizer: Any) -> Any:
     """The same without its vision tower, as AutoModelForCausalLM makes it."""
     return transformers.MllamaForCausalLM(_mllama(tokenizer).config.text_config)
+
+
+MoeCausalLMOutputWithPast.image_outputs = getattr(MoeCausalLMOutputWithPast, "image_outputs", None)
+"""transformers 5.24 reads it in Llama4ForConditionalGeneration, and fails for texts without an image."""
 
 
 def llama_4(tokenizer: Any, **more: Any) -> Any:

@@ -290,7 +290,6 @@ def test_ctrl_c_at_any_batch(session: Session, tiny: Guard, n_batches: int) -> N
         n_cached = len(session.cache)
         assert 0 < n_cached < 90
         assert not threads()
-        hook.remove()
         scored = score_frame(session, frame, progress=False)
     finally:
         hook.remove()

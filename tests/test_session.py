@@ -277,7 +277,6 @@ def test_interrupt_stops_between_batches_and_loses_nothing(session: Session, tin
         assert tiny.engine.n_forwards == n_before + 5, "stopped at the end of the batch under way"
         n_cached = len(session.cache)
         assert n_cached > 0
-        hook.remove()
         scored = score_frame(session, frame, progress=False)
     finally:
         hook.remove()

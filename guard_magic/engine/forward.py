@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache
 from guard_magic.engine.head import read_at
 from guard_magic.engine.packed_attention import Pack, packed
 from guard_magic.engine.prefix_cache import with_cache
+from guard_magic.errors import ProtocolError
 
 __all__ = ["Ids", "on_device", "packed_logits", "padded_logits"]
 
@@ -51,7 +52,7 @@ def padded_logits(
     ids = on_device([[*row, *[0] * (width - len(row))] for row in rows], model)  # (n_rows, width)
     with read_at(model, on_device(reads, model), narrow=narrow):
         logits: torch.Tensor = model(input_ids=ids, **with_cache(model, past), use_cache=past is not None).logits
-    return logits.float()
+    return _checked(model, logits, (len(rows), len(reads[0]))).float()
 
 
 def packed_logits(
@@ -80,7 +81,18 @@ def packed_logits(
     pack = Pack(lengths, past, bounds, ends)
     with packed(model, pack), read_at(model, on_device([at], model)):
         logits: torch.Tensor = model(input_ids=ids, position_ids=positions, use_cache=False).logits
-    return logits.float().view(len(rows), -1, logits.shape[-1])
+    return _checked(model, logits, (1, len(at))).float().view(len(rows), -1, logits.shape[-1])
+
+
+def _checked(model: Any, logits: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Refuse logits of other positions than were asked for: the head that was narrowed is not the one that ran."""
+    if logits.shape[:2] != shape:
+        raise ProtocolError(
+            f"{type(model).__name__} gave logits at {tuple(logits.shape[:2])} positions and not at {shape}: its "
+            "forward() does not call its own output embeddings",
+            hint="Was forward() replaced? Wrap the model as transformers made it.",
+        )
+    return logits
 
 
 def on_device(values: Any, model: Any, dtype: torch.dtype = torch.int64) -> torch.Tensor:

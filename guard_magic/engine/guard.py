@@ -15,11 +15,11 @@ from guard_magic.conversation import Conversation, Message, parse_conversation
 from guard_magic.engine.asked import Asked, check_size, longest_prompt, make_keys, runs
 from guard_magic.engine.batching import group_positions
 from guard_magic.engine.evidence import check_parts, evidence_of
-from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.local import LocalEngine
 from guard_magic.engine.reading import read_rows
 from guard_magic.errors import (
     ConversationError,
+    GuardError,
     GuardWarning,
     LoadError,
     ProtocolError,
@@ -276,7 +276,8 @@ class Guard:
 
     def keys(self, asked: Sequence[Asked]) -> list[bytes]:
         """Return the cache key of each row."""
-        return make_keys(asked, f"{self._identity}|{self.dtype}|{self.protocol}|")
+        change = self.engine.look(closely=True).change
+        return make_keys(asked, f"{self._identity}{change}|{self.dtype}|{self.protocol}|")
 
     def read(
         self,
@@ -326,8 +327,7 @@ class Guard:
         unknown = [i for i, text in enumerate(texts) if text is None]
         asked = [rows[i].prompts[known[i][0]].ids for i in unknown]
         groups = list(group_positions(asked).items())
-        with self.engine.lock:  # what narrows a forward pass in another thread must not narrow this one
-            written = generate_texts(self.model, self._tokenizer, [ids for ids, _ in groups])
+        written = self.engine.write(self._tokenizer, [ids for ids, _ in groups])
         for (_, group), text in zip(groups, written, strict=True):
             for i in group:
                 texts[unknown[i]] = None if text is None else plan.said(text)
@@ -419,6 +419,21 @@ class Guard:
     def close(self) -> None:
         """Drop the model; verdicts made by it stay valid."""
         self.engine.close()
+
+    def forget(self) -> None:
+        """Take the model for another one from now on: nothing that was computed before is used again."""
+        self.engine.forget()
+
+    def __copy__(self) -> Guard:
+        made = object.__new__(type(self))
+        made.__dict__ |= self.__dict__
+        return made
+
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        raise GuardError(
+            f"guard {self.name!r} cannot be pickled or copied: it holds a model",
+            hint="Load it where it is needed, guard_magic.load(...) once in each process; verdicts can be pickled.",
+        )
 
     def _texts(
         self, asked: Sequence[Asked], results: Sequence[Reading | ScoreError], policy: Policy | None

@@ -7,11 +7,18 @@ log-probabilities of the tokens asked for at offsets along that chain.
 Batches are packed end to end where the model and its device can (`packs`, tried once on the model itself), and
 padded elsewhere; `forward` has both ways. On CUDA the next batch is launched before the last one's numbers are
 waited for, so that the device never waits for the host.
+
+The model is the user's: it may be trained, moved or switched, and run by other threads. All that the engine does to a
+model it does to a copy that shares its tensors (`own_copy`). What was made of it (that copy, prefixes, whether it
+packs, compiled layers) is one `Snapshot`, and the model is looked at before each call and behind each batch: after any
+change there is a new snapshot, and numbers are not given out where it is not certain of which weights they are.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +26,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -26,13 +34,21 @@ from guard_magic.engine.batching import group_positions, halve, plan_batches, pl
 from guard_magic.engine.compiled import CompiledLayers
 from guard_magic.engine.float32 import float32_arithmetic
 from guard_magic.engine.forward import on_device, packed_logits, padded_logits
+from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.memory import head_rows, is_out_of_memory, token_budget
+from guard_magic.engine.model_state import ModelState
+from guard_magic.engine.own_copy import own_copy
 from guard_magic.engine.prefix_cache import PrefixCache
+from guard_magic.engine.processes import check_process, note_threads
 from guard_magic.engine.trial import can_pack, longest_packed
+from guard_magic.errors import ScoreError, UnknownGuardError
 
-__all__ = ["LocalEngine", "Scored", "TokenRow"]
+__all__ = ["LocalEngine", "Scored", "Snapshot", "TokenRow"]
 
 _log = logging.getLogger(__name__)
+_NUMBERS = itertools.count(1)
+_locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
+_locks_lock = threading.Lock()
 
 Wanted = tuple[int, int]
 
@@ -64,13 +80,48 @@ class Scored:
     error: str | None = None
 
 
+@dataclass(slots=True)
+class Snapshot:
+    """What was made of a model as it is, until it changes.
+
+    Attributes
+    ----------
+    state
+        What the model was like.
+    own
+        The copy that is run; it shares the model's tensors.
+    prefixes
+        Keys and values of prompt prefixes.
+    compiled
+        Compiled layers; None where none are wanted.
+    packs
+        Whether rows are packed; None where that was not tried yet.
+    change
+        Empty for the model as it was when the engine was made; else a mark that no other state of any model has.
+    """
+
+    state: ModelState
+    own: Any
+    prefixes: PrefixCache
+    compiled: CompiledLayers | None
+    packs: bool | None = None
+    change: str = ""
+
+    @classmethod
+    def of(cls, model: Any, *, compiles: bool, change: str = "") -> Snapshot:
+        """Make one; `ModelState` says what is refused."""
+        state, own = ModelState(model), own_copy(model)
+        return cls(state, own, PrefixCache(own), CompiledLayers(own) if compiles else None, None, change)
+
+
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """What is the same for all rows of a call: the chain, what is read along it, and whether each row is alone."""
+    """What is the same for all rows of a call: the chain, what is read along it, whether each row is alone, of what."""
 
     chain: tuple[int, ...]
     wanted: tuple[Wanted, ...]
     alone: bool
+    of: Snapshot
 
     @property
     def offsets(self) -> list[int]:
@@ -84,7 +135,7 @@ class LocalEngine:
     Parameters
     ----------
     model
-        A transformers causal language model in eval mode. It is never changed; hooks are removed after use.
+        A transformers causal language model in eval mode. It is never changed, and other threads may run it.
     budget
         Tokens a batch, padding included; None to choose by the device.
     share_prefix
@@ -104,14 +155,89 @@ class LocalEngine:
         packs: bool | None = None,
         compiles: bool = False,
     ) -> None:
+        self._home = os.getpid()
+        check_process(self._home)
         self.model = model
         self.budget = budget
         self.share_prefix = share_prefix
-        self.packs = packs
-        self.compiled = CompiledLayers(model) if compiles else None
-        self.prefixes = PrefixCache(model)
         self.n_forwards = 0
-        self.lock = threading.RLock()
+        self.lock = _lock_of(model)
+        self._packs = packs
+        self._compiles = compiles
+        self._looking = threading.Lock()
+        self._snapshot: Snapshot | None = Snapshot.of(model, compiles=compiles)
+
+    @property
+    def packs(self) -> bool | None:
+        """Whether rows are packed; None where that was not tried yet."""
+        return self._packs if self._packs is not None or self._snapshot is None else self._snapshot.packs
+
+    @packs.setter
+    def packs(self, packs: bool | None) -> None:
+        self._packs = packs
+
+    @property
+    def prefixes(self) -> PrefixCache:
+        """The prefixes that are known of the model as it was when it was last looked at."""
+        return PrefixCache(None) if self._snapshot is None else self._snapshot.prefixes
+
+    @prefixes.setter
+    def prefixes(self, prefixes: PrefixCache) -> None:
+        self.look().prefixes = prefixes
+
+    @property
+    def compiled(self) -> CompiledLayers | None:
+        """The compiled layers, where there are any."""
+        return None if self._snapshot is None else self._snapshot.compiled
+
+    def look(self, *, closely: bool = False) -> Snapshot:
+        """Look whether the model is as it was, and return what was made of it; made anew if it is not.
+
+        Parameters
+        ----------
+        closely
+            As at the beginning of a call: numbers are compared too.
+
+        Raises
+        ------
+        ScoreError
+            In a process that was forked from the model's.
+        UnknownGuardError
+            Where the model was unloaded.
+        ProtocolError
+            Where it is in training mode or has no numbers.
+        """
+        check_process(self._home)
+        with self._looking:
+            found = self._snapshot
+            if found is None or self.model is None:
+                raise UnknownGuardError("the guard was unloaded", hint="Load it again.")
+            changed = found.state.change(self.model, closely=closely)
+            if changed is not None:
+                _log.info("the model has changed: %s", changed)
+                found = self._snapshot = Snapshot.of(self.model, compiles=self._compiles, change=_new_mark())
+            return found
+
+    def forget(self) -> None:
+        """Make everything anew that was made of the model, whatever it looks like."""
+        check_process(self._home)
+        with self._looking:
+            if self.model is not None:
+                self._snapshot = Snapshot.of(self.model, compiles=self._compiles, change=_new_mark())
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Refuse what was read of a model that is not what `snapshot` was made of any more; raises as `look` besides.
+
+        Raises
+        ------
+        ScoreError
+            Where it has changed.
+        """
+        if self.look() is not snapshot:
+            raise ScoreError(
+                "the model was changed while it was being asked: its answer is of neither its old nor its new weights",
+                hint="Score again once nothing writes to it; rows that were read before are kept.",
+            )
 
     def score(
         self, rows: Sequence[TokenRow], chain: Sequence[int], wanted: Sequence[Wanted], *, alone: bool = False
@@ -135,22 +261,35 @@ class LocalEngine:
         Scored
             Every row exactly once over all batches, in the engine's own order. A row that does not fit into
             memory alone comes with an error; other failures are raised.
+
+        Raises
+        ------
+        ScoreError, UnknownGuardError, ProtocolError
+            As `look` and `check`.
         """
-        ask = _Ask(tuple(chain), tuple(wanted), alone)
+        ask = _Ask(tuple(chain), tuple(wanted), alone, self.look(closely=True))
         waiting: deque[Callable[[], Scored]] = deque()
         for finish in self._launched(rows, ask):
             waiting.append(finish)
-            if len(waiting) > (self.model.device.type == "cuda"):
+            if len(waiting) > (ask.of.own.device.type == "cuda"):
                 yield waiting.popleft()()
         while waiting:
             yield waiting.popleft()()
 
+    def write(self, tokenizer: Any, prompts: Sequence[tuple[int, ...]]) -> list[str | None]:
+        """Continue each prompt greedily, as `generate_texts` does; raises as `look` and `check` besides."""
+        snapshot = self.look(closely=True)
+        try:
+            with self.lock:
+                note_threads(snapshot.own.device)
+                return generate_texts(snapshot.own, tokenizer, prompts)
+        finally:
+            self.check(snapshot)
+
     def close(self) -> None:
-        """Drop the model and all prefixes."""
-        self.prefixes.clear()
-        self.prefixes = PrefixCache(None)
-        self.compiled = None
-        self.model = None
+        """Drop the model and all that was made of it, behind the batch under way in another thread."""
+        with self.lock, self._looking:
+            self._snapshot = self.model = None
 
     def _launched(self, rows: Sequence[TokenRow], ask: _Ask) -> Iterator[Callable[[], Scored]]:
         """Launch all batches in turn; what is yielded waits for one and returns what it gave."""
@@ -161,7 +300,7 @@ class LocalEngine:
                 suffixes = [rows[i].ids[len(prefix) :] for i in batch]
                 finish = self._try_batch(suffixes, prefix, ask, is_packed)
                 if finish is not None:
-                    yield partial(_scored, batch, finish)
+                    yield partial(self._scored, batch, finish, ask)
                 elif len(batch) == 1:
                     error = f"out of memory for one prompt of {len(rows[batch[0]].ids)} tokens"
                     yield partial(Scored, batch, None, error)
@@ -176,16 +315,14 @@ class LocalEngine:
         if ask.alone:
             yield (), False, [[i] for i in range(len(rows))]
             return
-        if self.packs is None:
-            with self.lock:
-                self.packs = can_pack(self.model, rows[0].ids)
-        longest = longest_packed(self.model)
-        n_most = head_rows(self.model, len(ask.offsets))
+        own, packs = ask.of.own, self._tried_packs(ask.of, rows[0])
+        longest = longest_packed(own)
+        n_most = head_rows(own, len(ask.offsets))
         shared = [row.ids[: row.n_prefix] if self.share_prefix else () for row in rows]
-        fits = [self.packs and (longest is None or len(row.ids) + len(ask.chain) <= longest) for row in rows]
+        fits = [packs and (longest is None or len(row.ids) + len(ask.chain) <= longest) for row in rows]
         for (prefix, is_packed), members in group_positions(list(zip(shared, fits, strict=True))).items():
             lengths = [len(rows[i].ids) - len(prefix) + len(ask.chain) for i in members]
-            budget = self.budget or token_budget(self.model, is_packed=is_packed)
+            budget = self.budget or token_budget(own, is_packed=is_packed)
             batches = (plan_packs if is_packed else plan_batches)(lengths, budget, n_most)
             yield prefix, is_packed, [[members[i] for i in batch] for batch in batches]
 
@@ -195,11 +332,13 @@ class LocalEngine:
         """Launch a batch; return what waits for its log-probabilities, or None if memory ran out."""
         try:
             with self.lock, torch.inference_mode(), float32_arithmetic() if ask.alone else nullcontext():
+                note_threads(ask.of.own.device)
                 return _fetched(self._forward(suffixes, prefix, ask, is_packed))
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
+            self.check(ask.of)  # weights that move or change their format under a batch make it fail in many ways
             if not is_out_of_memory(error):
                 raise
-        if self.model.device.type == "cuda":
+        if ask.of.own.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
 
@@ -207,19 +346,45 @@ class LocalEngine:
         self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], ask: _Ask, is_packed: bool
     ) -> torch.Tensor:
         """Return the log-probabilities asked for, (n_rows, n_wanted), float64, on the device."""
-        offsets = ask.offsets
+        offsets, own, compiled = ask.offsets, ask.of.own, ask.of.compiled
         ids = [(*suffix, *ask.chain) for suffix in suffixes]
         reads = [[len(suffix) - 1 + offset for offset in offsets] for suffix in suffixes]
-        past = self.prefixes.get(prefix)
+        past = ask.of.prefixes.get(prefix)
         self.n_forwards += 1
         if is_packed:
-            with self.compiled.used() if self.compiled else nullcontext():
-                logits = packed_logits(self.model, ids, reads, past, len(prefix))
+            with compiled.used() if compiled else nullcontext():
+                logits = packed_logits(own, ids, reads, past, len(prefix))
         else:
-            logits = padded_logits(self.model, ids, reads, past)
-        at = on_device([offsets.index(offset) for offset, _ in ask.wanted], self.model)
-        tokens = on_device([token for _, token in ask.wanted], self.model)
+            logits = padded_logits(own, ids, reads, past)
+        at = on_device([offsets.index(offset) for offset, _ in ask.wanted], own)
+        tokens = on_device([token for _, token in ask.wanted], own)
         return logits.log_softmax(-1)[:, at, tokens].double()
+
+    def _tried_packs(self, snapshot: Snapshot, row: TokenRow) -> bool:
+        """Say whether rows are packed, trying it where that was not done yet."""
+        if self._packs is not None:
+            return self._packs
+        if snapshot.packs is None:
+            with self.lock:
+                note_threads(snapshot.own.device)
+                snapshot.packs = can_pack(snapshot.own, row.ids)
+            self.check(snapshot)
+        return snapshot.packs
+
+    def _scored(self, positions: list[int], finish: Callable[[], list[list[float]]], ask: _Ask) -> Scored:
+        scored = Scored(positions, finish())
+        self.check(ask.of)
+        return scored
+
+
+def _lock_of(model: Any) -> threading.RLock:
+    """Return the lock under which a model is run, the same for every engine of it."""
+    with _locks_lock:
+        return _locks.setdefault(model, threading.RLock())
+
+
+def _new_mark() -> str:
+    return f"~{next(_NUMBERS)}"
 
 
 def _fetched(numbers: torch.Tensor) -> Callable[[], list[list[float]]]:
@@ -236,7 +401,3 @@ def _fetched(numbers: torch.Tensor) -> Callable[[], list[list[float]]]:
         return found
 
     return wait
-
-
-def _scored(positions: list[int], finish: Callable[[], list[list[float]]]) -> Scored:
-    return Scored(positions, finish())

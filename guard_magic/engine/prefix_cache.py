@@ -27,11 +27,13 @@ def with_cache(module: Any, cache: Cache | None) -> dict[str, Cache | None]:
     It is ``cache`` from transformers 5.24 on and ``past_key_values`` before; a model that was written for the
     other name would take it among its further keywords, and compute without it.
     """
-    known = inspect.signature(module.forward).parameters
-    if not known.keys() & {"cache", "past_key_values"}:  # a wrapper's own forward: it passes on what it is given
-        inner = getattr(module, "get_base_model", lambda: None)()
-        known = known if inner is None else inspect.signature(inner.forward).parameters
-    return {"cache" if "cache" in known else "past_key_values": cache}
+    inner = getattr(module, "get_base_model", lambda: None)()
+    for forward in (module.forward, type(module).forward, getattr(inner, "forward", None)):
+        known = inspect.signature(forward).parameters if forward else ()  # a wrapper's own passes on what it is given
+        for name in ("cache", "past_key_values"):
+            if name in known:
+                return {name: cache}
+    return {"past_key_values": cache}
 
 
 class FrozenLayer(DynamicLayer):

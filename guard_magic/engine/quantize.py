@@ -203,7 +203,7 @@ def _is_quantizable(model: Any, module: nn.Module, quantization: str) -> bool:
 
 def _replace(model: Any, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
+    setattr(model.get_submodule(parent), last, module.train(model.training))
 
 
 class _Config(QuantizationConfigMixin):  # type: ignore[misc]

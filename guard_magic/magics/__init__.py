@@ -195,7 +195,7 @@ class GuardMagics(Magics):
     def _cache(self, options: argparse.Namespace) -> None:
         cache = current_session().cache
         if options.action == "clear":
-            cache.clear()
+            current_session().clear_cache()
         print(f"{len(cache):,} scores cached in this session, {cache.n_hits:,} reused (numbers and hashes, no text)")
 
 
