@@ -13,12 +13,43 @@ from functools import cache
 
 import regex
 
-__all__ = ["first_seen", "is_blank", "strip_unseen", "unseen_characters", "without_unseen"]
+__all__ = [
+    "HIDDEN",
+    "first_seen",
+    "is_blank",
+    "spell",
+    "spell_hidden",
+    "strip_unseen",
+    "unseen_characters",
+    "without_unseen",
+]
 
 _UNSEEN = r"\p{Z}\p{Cc}\p{Cf}\p{M}\p{Default_Ignorable_Code_Point}\u2800"
 _SEEN = regex.compile(rf"[^{_UNSEEN}]")
 _ENDS = regex.compile(rf"\A[{_UNSEEN}]+|[\p{{Z}}\p{{Cc}}\p{{Cf}}\p{{Default_Ignorable_Code_Point}}\u2800]+\Z")
 _RUNS = regex.compile(rf"[{_UNSEEN}]+")
+
+_ORDINARY = "|".join(
+    [
+        r"(?<=\p{Extended_Pictographic})[\ufe0e\ufe0f]",  # text or picture
+        r"(?<=[0-9#*])\ufe0f(?=\u20e3)",  # keys: 1️⃣
+        r"(?<=\p{Extended_Pictographic}[\ufe0f\U0001f3fb-\U0001f3ff]?)\u200d(?=\p{Extended_Pictographic})",  # families
+        r"(?<=(?=[\p{Arab}\p{Syrc}\p{Nkoo}\p{Mong}\p{Deva}\p{Beng}\p{Guru}\p{Gujr}\p{Orya}\p{Taml}\p{Telu}\p{Knda}"
+        r"\p{Mlym}\p{Sinh}\p{Khmr}\p{Mymr}\p{Tibt}\p{Bali}\p{Java}])[\p{L}\p{M}])[\u200c\u200d]",  # می‌خواهم, क्‍ष
+        r"(?<=(?=\p{Mong})\p{L})[\u180b-\u180d\u180f]",
+        r"(?<=\p{Han})[\ufe00-\ufe02\U000e0100-\U000e01ef]",  # variants of ideographs, in names
+    ]
+)
+HIDDEN = regex.compile(
+    rf"(?:(?!{_ORDINARY}|\p{{Prepended_Concatenation_Mark}})"
+    r"[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800--[\t\n]])+",
+    regex.V1,
+)
+"""What a reader cannot see of a text and should know of.
+
+One joiner or variation selector is ordinary where writing needs it: in emoji, in scripts whose letters join, behind
+ideographs. Marks of direction and tags are always told.
+"""
 
 
 def is_blank(text: str) -> bool:
@@ -47,3 +78,13 @@ def unseen_characters() -> frozenset[str]:
     """Return every character that a reader does not see, white space and line breaks among them."""
     codes = itertools.chain(range(0xD800), range(0xE000, sys.maxunicode + 1))
     return frozenset(itertools.chain.from_iterable(_RUNS.findall("".join(map(chr, codes)))))
+
+
+def spell(match: regex.Match[str]) -> str:
+    r"""Return hidden characters as escapes such as ``\u202e``."""
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def spell_hidden(text: str) -> str:
+    """Return `text` on one line, with what a reader cannot see of it spelled out."""
+    return str(HIDDEN.sub(spell, text.replace("\n", "\\n").replace("\t", "\\t")))

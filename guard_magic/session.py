@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard_magic.attach import Written
 from guard_magic.cache import ScoreCache
+from guard_magic.characters import spell_hidden
 from guard_magic.conversation import Conversation, looks_like_conversation, parse_conversation
 from guard_magic.errors import (
     EmbeddedGuardWarning,
@@ -258,7 +259,11 @@ class Session:
                 EmbeddedGuardWarning,
                 stacklevel=caller_level(),
             )
-        shown = progress_bar(rows, request, f"{request.guard.name} · {label}", together) if progress and rows else None
+        shown = (
+            progress_bar(rows, request, spell_hidden(f"{request.guard.name} · {label}"), together)
+            if progress and rows
+            else None
+        )
         with shown or nullcontext(Watch()) as watch:
             verdicts = score_rows(rows, request, self.cache, together=together, watch=watch)
         warn_unscored(verdicts)

@@ -15,6 +15,7 @@ from typing import overload
 import numpy as np
 import pandas as pd
 
+from guard_magic.characters import spell_hidden
 from guard_magic.conversation import Conversation, Role
 from guard_magic.errors import ColumnError, GuardError, ScoreError, shorten
 from guard_magic.policy import Policy
@@ -303,7 +304,7 @@ class Verdicts(Sequence[Verdict]):
     def __repr__(self) -> str:
         flagged = sum(1 for v in self if v.flagged)
         lost = sum(1 for v in self if v.error is not None)
-        guard = self[0].guard if self else "no guard"
+        guard = spell_hidden(self[0].guard) if self else "no guard"
         return f"<Verdicts: {len(self)} by {guard}, {flagged} flagged, {lost} not scored>"
 
     def raise_errors(self, skip: Collection[int] = ()) -> None:

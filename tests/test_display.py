@@ -1,18 +1,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
+import subprocess
 import unicodedata
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import regex
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from guard_magic import display
+from guard_magic.characters import HIDDEN, unseen_characters
 from guard_magic.conversation import Conversation, Message, Role
 from guard_magic.display.as_html import STYLE
+from guard_magic.display.wording import visible
+from guard_magic.engine.guard import Guard
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 
@@ -164,7 +172,10 @@ def test_no_control_character_is_left(name: str) -> None:
     assert not [c for c in CONTROLS if c in shown]
 
 
-@pytest.mark.parametrize("control", [*CONTROLS, "\ufeff", "\U000e0041", "\ud800", "\u00ad"])
+MARKS = [*"\u200c\u200d\u200e\u200f\u061c\u034f\u3164\u115f\u1160\uffa0\u2800\ufe00\ufe0f\u17b4\U000e0100\U0001d173"]
+
+
+@pytest.mark.parametrize("control", [*CONTROLS, *MARKS, "\ufeff", "\U000e0041", "\ud800", "\u00ad"])
 def test_each_control_is_spelled_out(control: str) -> None:
     lost = dataclasses.replace(LOST, error=f"a{control}b")
     spelled = "a" + control.encode("unicode_escape").decode() + "b"
@@ -172,11 +183,66 @@ def test_each_control_is_spelled_out(control: str) -> None:
     assert spelled in Page(display.verdict_html(lost)).words
 
 
-@pytest.mark.parametrize(
-    "text", ["tab\tand\nline", "שלום (2.1)", "👩‍👩‍👧‍👦 🇨🇭 ❤️", "می‌خواهم", "  indented\n\n\nlines  "]
-)
+ORDINARY = [
+    "tab\tand\nline",
+    "שלום (2.1)",
+    "👩‍👩‍👧‍👦 🇨🇭 ❤️ 1️⃣ 👩🏽‍🚀 🏳️‍🌈 ☎︎",
+    "می‌خواهم",
+    "क्‍ष ක්‍ර",
+    "葛\U000e0100飾区",
+    "é e\u0301 ย\u0e4a",
+    "\u0600\u0661\u0662",
+    "  indented\n\n\nlines  ",
+]
+
+
+@pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert text in Page(display.verdict_html(verdict(0.2, ("user", text)))).words
+
+
+HIDING = [
+    "❤\ufe0f\ufe0f\ufe0f",
+    "a\u200db",
+    "👩\u200d\u200d👩",
+    "می\u200c\u200cخواهم",
+    "葛\U000e0100\U000e0101",
+    "🏴\U000e0067\U000e0062\U000e007f",
+    "\u200fשלום",
+    "1\ufe0f2",
+]
+
+
+@pytest.mark.parametrize("text", HIDING)
+def test_more_than_writing_needs_is_told(text: str) -> None:
+    assert "\\" in Page(display.verdict_html(verdict(0.2, ("user", text)))).words
+
+
+def test_every_unseen_character_is_told() -> None:
+    """But for white space, and marks that stand on a letter."""
+    spaces = {c for c in unseen_characters() if unicodedata.category(c) == "Zs"} | set("\n\t")
+    told = {c for c in unseen_characters() if visible(f"a{c}b") != f"a{c}b"}
+    left = unseen_characters() - told - spaces - {"\r"}
+    assert all(regex.match(r"[\p{M}\p{Prepended_Concatenation_Mark}]", c) for c in left)
+    assert len(told) > 4_000
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the widget's own code here")
+def test_the_widget_tells_the_same() -> None:
+    source = (Path(display.__file__).parents[1] / "widgets" / "static" / "dom.js").read_text(encoding="utf-8")
+    texts = [f"a{c}b" for c in sorted(unseen_characters()) if ord(c) < 0xE000 or ord(c) > 0xE0FFF] + HIDING + ORDINARY
+    script = source.replace("export ", "") + "\nconst texts = JSON.parse(require('fs').readFileSync(0));\n"
+    script += "console.log(JSON.stringify(texts.map((t) => t.search(HIDDEN) >= 0)));"
+    done = subprocess.run(["node", "-e", script], input=json.dumps(texts), capture_output=True, text=True, check=True)
+    ours = [HIDDEN.search(text) is not None for text in texts]
+    assert [t for t, one, other in zip(texts, json.loads(done.stdout), ours, strict=True) if one is not other] == []
+
+
+def test_names_are_shown_on_one_line(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny, "name", "a\n\x1b[2J\u202eb")
+    assert repr(tiny).startswith(r"<Guard a\n\x1b[2J\u202eb@")
+    found = Verdicts([dataclasses.replace(LOST, guard=tiny.name)], LLAMA_GUARD_3)
+    assert r"by a\n\x1b[2J\u202eb, " in repr(found)
 
 
 def test_not_scored_never_looks_safe() -> None:

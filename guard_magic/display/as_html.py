@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
+from guard_magic.characters import HIDDEN, spell
 from guard_magic.conversation import Message
 from guard_magic.display.wording import (
     ASSESSED,
     CONTEXT,
-    HIDDEN,
     N_MORE,
     NO_GUARD,
     NOT_SCORED,
@@ -22,7 +22,6 @@ from guard_magic.display.wording import (
     number_text,
     other_hazards,
     rest_note,
-    spell,
     summary,
     table_rows,
     telling_hazards,

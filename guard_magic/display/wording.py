@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
+from guard_magic.characters import HIDDEN, spell
 from guard_magic.conversation import Message
 from guard_magic.policy import Policy
 from guard_magic.verdict import Verdict, Verdicts
@@ -15,12 +15,6 @@ NO_GUARD = "No guard is resident yet; the embedded one loads at first use."
 TELLING_SCORE = 0.05  # hazards from here on get a bar at once; the others wait behind a click
 N_CONTEXT = 4  # earlier messages shown at once, of at most CONTEXT (characters, lines) each
 CONTEXT, ASSESSED, N_MORE = (400, 6), (1500, 20), 20_000
-
-# C0 and C1 controls, line separators, direction overrides and isolates, invisible and tag characters, surrogates.
-HIDDEN = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\u00ad\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    "\U000e0000-\U000e0fff]+"
-)
 
 
 def whole_score(verdict: Verdict) -> float | None:
@@ -194,11 +188,6 @@ def count_hidden(context: Sequence[Message]) -> int:
     return len(context) - N_CONTEXT if len(context) > N_CONTEXT + 1 else 0
 
 
-def spell(match: re.Match[str]) -> str:
-    r"""Return hidden characters as escapes such as ``\u202e``."""
-    return match[0].encode("unicode_escape").decode("ascii")
-
-
 def visible(text: str) -> str:
-    """Spell out control characters, invisible ones and direction overrides; tabs and line ends stay."""
-    return HIDDEN.sub(spell, text.replace("\r\n", "\n"))
+    """Spell out what a reader cannot see (`HIDDEN`); tabs and line ends stay."""
+    return str(HIDDEN.sub(spell, text.replace("\r\n", "\n")))

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from guard_magic.characters import spell_hidden
 from guard_magic.conversation import Conversation, Message, parse_conversation
 from guard_magic.engine.asked import Asked, check_size, longest_prompt, make_keys, runs
 from guard_magic.engine.batching import group_positions
@@ -107,7 +108,7 @@ class Guard:
 
     def __repr__(self) -> str:
         state = f"{self.protocol}, {self.device}, {self.dtype}" if self.is_loaded else "unloaded"
-        return f"<Guard {self.label} ({state})>"
+        return f"<Guard {spell_hidden(self.label)} ({state})>"
 
     @property
     def label(self) -> str:
@@ -258,7 +259,7 @@ class Guard:
 
     def _refusal(self, amount: str, n_most: int) -> ConversationError:
         return ConversationError(
-            f"the conversation is too long: {amount} tokens, and {self.name} reads {n_most:,}",
+            f"the conversation is too long: {amount} tokens, and {spell_hidden(self.name)} reads {n_most:,}",
             hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
         )
 

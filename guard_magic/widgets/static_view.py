@@ -9,9 +9,10 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from guard_magic.characters import HIDDEN, spell
 from guard_magic.display import status_text
 from guard_magic.display.as_html import STYLE
-from guard_magic.display.wording import HIDDEN, bar_text, number_text, one_line, spell
+from guard_magic.display.wording import bar_text, number_text, one_line
 
 __all__ = ["MAX_ROWS", "StaticReview"]
 

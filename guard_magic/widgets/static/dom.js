@@ -1,7 +1,21 @@
 // Elements, numbers and hostile text. Text reaches the page by textContent and text nodes only.
 
-const HIDDEN =
-  /[\0-\x08\x0b-\x1f\x7f-\x9f\u00ad\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e0fff}]+/gu;
+// As guard_magic/characters.py says: what writing needs is ordinary, in emoji, in scripts that join, behind ideographs.
+const JOINING = ["Arab", "Syrc", "Nkoo", "Mong", "Deva", "Beng", "Guru", "Gujr", "Orya", "Taml", "Telu", "Knda", "Mlym"]
+  .concat(["Sinh", "Khmr", "Mymr", "Tibt", "Bali", "Java"])
+  .map((script) => `\\p{Script=${script}}`)
+  .join("");
+const ORDINARY = [
+  "(?<=\\p{Extended_Pictographic})[\\ufe0e\\ufe0f]",
+  "(?<=[0-9#*])\\ufe0f(?=\\u20e3)",
+  "(?<=\\p{Extended_Pictographic}[\\ufe0f\\u{1f3fb}-\\u{1f3ff}]?)\\u200d(?=\\p{Extended_Pictographic})",
+  `(?<=(?=[${JOINING}])[\\p{L}\\p{M}])[\\u200c\\u200d]`,
+  "(?<=(?=\\p{Script=Mong})\\p{L})[\\u180b-\\u180d\\u180f]",
+  "(?<=\\p{Script=Han})[\\ufe00-\\ufe02\\u{e0100}-\\u{e01ef}]",
+  "[\\t\\n\\u0600-\\u0605\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u{110bd}\\u{110cd}]",
+].join("|");
+const UNSEEN = "[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Zl}\\p{Zp}\\p{Default_Ignorable_Code_Point}\\u2800]";
+const HIDDEN = new RegExp(`(?:(?!${ORDINARY})${UNSEEN})+`, "gu");
 const LONGEST_SPELLING = 12; // hidden characters spelled out at once; of more, the number is told
 
 const FOCUSABLE = ["button", "input", "select", "textarea", "summary"];
