@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from guard_magic.engine.guard import Guard
 from guard_magic.session import Session
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a worker of pytest-xdist; a notebook's kernel hears it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 EMBEDDED = Path(__file__).parents[1] / "guard_magic" / "embedded"
 
