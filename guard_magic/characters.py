@@ -21,12 +21,14 @@ __all__ = [
     "spell_hidden",
     "strip_unseen",
     "unseen_characters",
+    "without_ignorable",
     "without_unseen",
 ]
 
 _UNSEEN = r"\p{Z}\p{Cc}\p{Cf}\p{M}\p{Default_Ignorable_Code_Point}\u2800"
 _SEEN = regex.compile(rf"[^{_UNSEEN}]")
 _ENDS = regex.compile(rf"\A[{_UNSEEN}]+|[\p{{Z}}\p{{Cc}}\p{{Cf}}\p{{Default_Ignorable_Code_Point}}\u2800]+\Z")
+_IGNORABLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cc}--\s]+", regex.VERSION1)
 _RUNS = regex.compile(rf"[{_UNSEEN}]+")
 
 _ORDINARY = "|".join(
@@ -88,3 +90,8 @@ def spell(match: regex.Match[str]) -> str:
 def spell_hidden(text: str) -> str:
     """Return `text` on one line, with what a reader cannot see of it spelled out."""
     return str(HIDDEN.sub(spell, text.replace("\n", "\\n").replace("\t", "\\t")))
+
+
+def without_ignorable(text: str) -> str:
+    """Return `text` without what takes no place: format characters, fillers, selectors and controls; spaces stay."""
+    return str(_IGNORABLE.sub("", text))

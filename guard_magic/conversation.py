@@ -7,16 +7,20 @@ empty, holds only the four roles, and ends in a message with words in it; everyt
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from guard_magic.characters import is_blank
 from guard_magic.errors import ConversationError, shorten
+from guard_magic.formats import MESSAGE_HINT, LeftOut, is_missing, plain, read_message, unwrap
+from guard_magic.literals import begins_like_literal, read_literal
+from guard_magic.role_names import ROLE_ALIASES, Role
+from guard_magic.transcripts import count_turns, read_turns
 
 __all__ = [
     "MAX_CHARACTERS",
+    "ROLE_ALIASES",
     "Conversation",
     "Message",
     "Role",
@@ -28,38 +32,8 @@ __all__ = [
     "parse_transcript",
 ]
 
-Role = Literal["user", "assistant", "system", "tool"]
-
 MAX_CHARACTERS = 1_000_000
 """Longest message read, in characters: beyond it no guard's context reaches, and tokenizing takes seconds."""
-
-ROLE_ALIASES: Mapping[str, Role] = {
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "customer": "user",
-    "assistant": "assistant",
-    "agent": "assistant",
-    "ai": "assistant",
-    "bot": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "developer": "system",
-    "tool": "tool",
-    "function": "tool",
-    "function_call": "tool",
-    "function_response": "tool",
-    "observation": "tool",
-    "ipython": "tool",
-}
-"""Role names of common chat logs (OpenAI, ShareGPT, Gemini, Llama) and the role each one is."""
-
-_ROLE_HINT = f"Known roles: {', '.join(sorted(ROLE_ALIASES))}."
-_JSON_HINT = "Mend the JSON, or read it as plain text: --text in a cell, text=… in df.guard.score()."
-_MESSAGE_HINT = 'A message is {"role": "user", "content": "…"} or {"from": "human", "value": "…"}.'
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
-_MARKER = re.compile(r"^[ \t]*(user|human|assistant|agent|ai|system|tool)[ \t]*:[ \t]?", re.I | re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +50,35 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages in the order they were said; the last one is the one a guard assesses."""
+    """Messages in the order they were said; the last one is the one a guard assesses.
+
+    Attributes
+    ----------
+    messages
+        At least one; the last one has words in it.
+    left_out
+        For each tool call or piece of reasoning of the log that is no message here: how many messages stand ahead
+        of it, in order. It does not enter equality.
+    left_out_last
+        What the log ends with where that was left out (``"message 3 is a tool call …"``), else ``""``: then only
+        earlier messages can be assessed. It does not enter equality.
+    """
 
     messages: tuple[Message, ...]
+    left_out: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    left_out_last: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.messages, tuple) or not all(isinstance(message, Message) for message in self.messages):
+            raise ConversationError(f"not a tuple of messages: {shorten(self.messages)}", hint=_BY_HAND_HINT)
         if not self.messages:
-            raise ConversationError("the conversation has no messages", hint=_MESSAGE_HINT)
-        if not self.messages[-1].content.strip():
+            raise ConversationError("the conversation has no messages", hint=MESSAGE_HINT)
+        last = self.messages[-1]
+        if not isinstance(last.content, str):
+            raise ConversationError(f"the content of a message is not text: {shorten(last)}", hint=_BY_HAND_HINT)
+        if is_blank(last.content):
             raise ConversationError(
-                f"the message to assess is empty ({shorten(self.messages[-1].content)}, "
-                f"message {len(self.messages)}, {self.messages[-1].role})",
+                f"the message to assess is empty ({shorten(last.content)}, message {len(self.messages)}, {last.role})",
                 hint="Remove the empty last message, or leave the row out.",
             )
 
@@ -99,6 +91,11 @@ class Conversation:
         return self.messages[-1]
 
     @property
+    def n_left_out(self) -> int:
+        """How many tool calls and pieces of reasoning the log has that are no messages here."""
+        return len(self.left_out)
+
+    @property
     def roles(self) -> tuple[Role, ...]:
         """The role of each message, in order."""
         return tuple(message.role for message in self.messages)
@@ -108,85 +105,107 @@ class Conversation:
         return [message.to_dict() for message in self.messages]
 
 
-def is_missing(value: object) -> bool:
-    """Say whether `value` is a missing cell: None, NaN, NaT or ``pandas.NA``."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float) and value != value
+_BY_HAND_HINT = 'Conversation((Message("user", "…"),)); lists of mappings are read by moderate() and score().'
 
 
+def _only_conversation_errors(read: Callable[[object], Conversation]) -> Callable[[object], Conversation]:
+    """Turn whatever a hostile or broken object raises while it is read into a `ConversationError`."""
+
+    @functools.wraps(read)
+    def wrapper(value: object) -> Conversation:
+        seen = ""
+        try:
+            return read(value)
+        except ConversationError:
+            raise
+        except Exception as error:
+            seen = f"{type(error).__name__}: {_message(error)}"
+        raise ConversationError(
+            f"reading it raised {seen}", hint="Turn it into a list of plain mappings first, or leave the row out."
+        )
+
+    return wrapper
+
+
+def _message(error: Exception) -> str:
+    try:
+        return shorten(str(error), 120)[1:-1]
+    except Exception:
+        return "(its message cannot be read)"
+
+
+@_only_conversation_errors
 def parse_conversation(value: object) -> Conversation:
     """Read one conversation from whatever a notebook holds.
 
     Parameters
     ----------
     value
-        A `Conversation`; a string (one user message, verbatim); one message mapping; or a sequence of
-        message mappings in ``role/content`` or ``from/value`` form, content a string or text parts.
+        A `Conversation`; a string (one user message, verbatim); one message mapping; a mapping that holds messages
+        (``{"messages": […]}``); or a sequence of messages in any form that `parse_messages` reads.
 
     Raises
     ------
     ConversationError
-        For anything else, naming what was seen.
+        For anything else, naming what was seen; also where reading the value raises something of its own.
     """
-    if isinstance(value, Conversation):
-        return _rechecked(value)
     if is_missing(value):
         raise ConversationError(f"the conversation is missing ({value!r})", hint="Leave the row out or fill it.")
     if isinstance(value, str):
-        return Conversation((Message("user", _checked(value, "the text")),))
-    if isinstance(value, Message | Mapping):
-        return parse_messages([value])
-    return parse_messages(value)
+        return Conversation((Message("user", _checked(plain(value), "the text")),))
+    return _read(value)
 
 
+@_only_conversation_errors
 def parse_messages(value: object) -> Conversation:
-    """Read one conversation from a sequence of messages or from the JSON text of one.
+    """Read one conversation from a cell of a column of message lists.
 
-    Unlike `parse_conversation`, a string is JSON here: it stands in a column of message lists.
+    Parameters
+    ----------
+    value
+        A sequence of messages in ``role/content`` or ``from/value`` form, content a string or parts (of OpenAI, Claude,
+        Bedrock, or Gemini's `parts`); a mapping of lists; a mapping that holds one of these under ``messages``,
+        ``conversations``, ``conversation`` or ``contents``. Unlike with `parse_conversation`, a string is the JSON of
+        one of these, a Python literal of one, or a transcript.
+
+    Raises
+    ------
+    ConversationError
+        For anything else, naming what was seen; also where reading the value raises something of its own.
     """
     if is_missing(value):
         raise ConversationError(f"the messages are missing ({value!r})", hint="Leave the row out or fill it.")
-    if isinstance(value, Conversation):
-        return _rechecked(value)
     if isinstance(value, str):
-        value = _load_json(value)
-    if isinstance(value, Mapping):
-        value = _unwrap(value)
-    items = _listed(value)
-    if items is None:
-        raise ConversationError(
-            f"expected a list of messages, got {type(value).__name__}: {shorten(value)}", hint=_MESSAGE_HINT
-        )
-    return Conversation(tuple(_parse_message(item, i) for i, item in enumerate(items, start=1)))
+        text = plain(value)
+        transcript = None if begins_like_literal(text) else parse_transcript(text)
+        return _read(_literal(text)) if transcript is None else transcript
+    return _read(value)
 
 
 def parse_transcript(text: str) -> Conversation | None:
-    """Read a transcript with role markers (``user:``, ``assistant:`` …) at line starts.
+    """Read a transcript with role markers (``user:``, ``**Assistant:**`` …) at line starts.
 
     Returns None where the first line with words in it carries no marker: then the text is no transcript.
+
+    Raises
+    ------
+    ConversationError
+        Where a later line looks like a marker and is not one of them; see `guard_magic.transcripts`.
     """
-    found = list(_MARKER.finditer(text))
-    if not found or text[: found[0].start()].strip():
-        return None
-    ends = [m.start() for m in found[1:]] + [len(text)]
-    messages = [
-        {"role": m.group(1), "content": text[m.end() : end].strip()} for m, end in zip(found, ends, strict=True)
-    ]
-    return parse_messages(messages)
+    turns = read_turns(text)
+    return None if turns is None else _read([{"role": name, "content": said} for name, said in turns])
 
 
 def looks_like_conversation(text: str) -> bool:
     """Say whether a text, read as one user message, would hide a conversation.
 
     True for what `parse_messages` reads: a JSON list of messages, a Python literal of one, and a transcript
-    with at least two marked turns. Texts that begin like neither cost a look at their first characters.
+    with at least two marked turns. Texts that begin like neither cost a look at their first line.
     """
-    start = text[:1_000].lstrip("\ufeff \t\r\n")
+    if not begins_like_literal(text):
+        return count_turns(text) > 1
     try:
-        if start.startswith(("[", "{")):
-            return len(parse_messages(text.removeprefix("\ufeff"))) > 0
-        return len(parse_transcript(text) or ()) > 1
+        return len(parse_messages(text)) > 0
     except ConversationError:
         return False
 
@@ -197,7 +216,8 @@ def parse_body(text: str, *, text_only: bool = False) -> list[Conversation]:
     Parameters
     ----------
     text
-        Plain text (one user message), a transcript, a JSON list of messages, or JSON Lines (several).
+        Plain text (one user message), a transcript, a list of messages as JSON (or as Python writes it), or JSON
+        Lines (several).
     text_only
         Take the whole body as one user message, whatever it looks like.
 
@@ -209,23 +229,23 @@ def parse_body(text: str, *, text_only: bool = False) -> list[Conversation]:
     Raises
     ------
     ConversationError
-        For an empty body, or one that starts like JSON and is not (naming ``--text``).
+        For an empty body, one that starts like JSON and is not, and a transcript with a line that looks like an
+        unknown marker (both naming ``--text``).
     """
-    if text_only or not text.strip():
+    if text_only or is_blank(text):
         return [parse_conversation(text.strip("\n"))]
-    bare = text.removeprefix("\ufeff").strip()
-    if bare.startswith(("[", "{")):
-        return _parse_json_body(bare)
+    if begins_like_literal(text) and text.lstrip("\ufeff\u200b\u2060 \t\r\n")[0] != "(":
+        return _parse_json_body(text)
     transcript = parse_transcript(text)
     return [transcript if transcript is not None else parse_conversation(text.strip("\n"))]
 
 
 def _parse_json_body(text: str) -> list[Conversation]:
     try:
-        whole = _load_json(text)
+        whole = read_literal(text)
     except ConversationError:
-        lines = [line for line in text.split("\n") if line.strip()]
-        if len(lines) < 2 or not all(line.lstrip()[0] in "[{" for line in lines):
+        lines = [line for line in text.split("\n") if not is_blank(line)]
+        if len(lines) < 2 or not all(begins_like_literal(line) for line in lines):
             raise
         return [parse_messages(line) for line in lines]
     if isinstance(whole, list) and whole and all(isinstance(item, list) for item in whole):
@@ -233,94 +253,64 @@ def _parse_json_body(text: str) -> list[Conversation]:
     return [parse_messages(whole)]
 
 
-def _load_json(text: str) -> Any:
-    if not text.strip():
-        raise ConversationError(f"the messages are empty text ({shorten(text)})", hint=_MESSAGE_HINT)
+def _literal(text: str) -> object:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        seen = f"broken JSON at line {error.lineno}, column {error.colno} ({error.msg})"
-    except RecursionError:
-        seen = "the JSON is nested too deeply"
-    except ValueError:
-        seen = "the JSON has a number with too many digits"
-    raise ConversationError(f"{seen}: {shorten(text)}", hint=_JSON_HINT)
+        return read_literal(text)
+    except ConversationError:
+        if begins_like_literal(text) or is_blank(text):
+            raise
+    raise ConversationError(
+        f"the text is neither a JSON list of messages nor a transcript: {shorten(text)}",
+        hint=f"{MESSAGE_HINT} A transcript begins with user: or another role; text=… reads texts as user messages.",
+    )
 
 
-def _unwrap(value: Mapping[Any, Any]) -> object:
-    for key in ("messages", "conversations", "conversation"):
-        if key in value and "role" not in value and "from" not in value:
-            return value[key]
-    return [value]
+def _read(value: object) -> Conversation:
+    """Read a conversation from what is no string."""
+    if isinstance(value, Conversation):
+        return _rechecked(value)
+    messages: list[Message] = []
+    left_out: list[int] = []
+    at_end = ""
+    for i, item in enumerate([value] if isinstance(value, Message) else unwrap(value), start=1):
+        where = f"message {i}"
+        simple = _try_simple(item, where)
+        if simple is not None:
+            messages.append(simple)
+            at_end = ""
+            continue
+        for piece in read_message(item.to_dict() if isinstance(item, Message) else item, where):
+            if isinstance(piece, LeftOut):
+                left_out += [len(messages)] * piece.n
+                at_end = f"{where} is a tool call or reasoning without text"
+            else:
+                messages.append(Message(piece.role, _checked(piece.content, where)))
+                at_end = ""
+    if left_out and not messages:
+        raise ConversationError(f"the conversation has no messages: {at_end}", hint=_DEED_HINT)
+    return Conversation(tuple(messages), tuple(left_out), at_end)
+
+
+_DEED_HINT = "Guards here read what was said: leave the row out, or assess an earlier message (assess=…)."
+
+
+def _try_simple(item: object, where: str) -> Message | None:
+    """Return the message of a mapping that holds a known role, a text and nothing else; None for all others."""
+    if type(item) is not dict or len(item) != 2:
+        return None
+    role, content = item.get("role"), item.get("content")
+    known = ROLE_ALIASES.get(role) if type(role) is str else None
+    return Message(known, _checked(content, where)) if known is not None and type(content) is str else None
 
 
 def _rechecked(conversation: Conversation) -> Conversation:
     """Return a conversation that may have been made by hand, its messages checked like all others."""
     for i, message in enumerate(conversation.messages, start=1):
-        _parse_message(message, i)
+        where = f"message {i}"
+        if _try_simple(message.to_dict(), where) is None:
+            read_message(message.to_dict(), where)
+            _checked(message.content, where)
     return conversation
-
-
-def _listed(value: Any) -> list[object] | None:
-    """Return the elements of a list, array or the like; None for text, mappings and what has none."""
-    if isinstance(value, str | bytes | Mapping):
-        return None
-    try:
-        return list(value)
-    except TypeError:
-        return None
-
-
-def _parse_message(item: object, position: int) -> Message:
-    where = f"message {position}"
-    if isinstance(item, Message):
-        item = item.to_dict()
-    if not isinstance(item, Mapping):
-        raise ConversationError(
-            f"{where} is not a mapping but {type(item).__name__}: {shorten(item)}", hint=_MESSAGE_HINT
-        )
-    role_key, content_key = ("from", "value") if "from" in item and "role" not in item else ("role", "content")
-    for key in (role_key, content_key):
-        if key not in item:
-            raise ConversationError(f"{where} has no {key!r}: {shorten(dict(item))}", hint=_MESSAGE_HINT)
-    role = _parse_role(item[role_key], where)
-    return Message(role, _checked(_parse_content(item[content_key], where), where))
-
-
-def _parse_role(value: object, where: str) -> Role:
-    if not isinstance(value, str):
-        raise ConversationError(f"the role of {where} is not text but {shorten(value)}", hint=_ROLE_HINT)
-    role = ROLE_ALIASES.get(value.strip().lower())
-    if role is None:
-        raise ConversationError(f"{where} has an unknown role {shorten(value)}", hint=_ROLE_HINT)
-    return role
-
-
-def _parse_content(value: object, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    if is_missing(value):
-        raise ConversationError(f"the content of {where} is missing ({value!r})", hint=_MESSAGE_HINT)
-    parts = _listed(value)
-    if parts is None:
-        raise ConversationError(
-            f"the content of {where} is {type(value).__name__}, not text: {shorten(value)}", hint=_MESSAGE_HINT
-        )
-    return "\n".join(_parse_part(part, where) for part in parts)
-
-
-def _parse_part(part: object, where: str) -> str:
-    if isinstance(part, str):
-        return part
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in _TEXT_PARTS and isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        return str(part["text"])
-    if kind is not None and "text" not in str(kind):
-        raise ConversationError(
-            f"{where} holds a part of type {shorten(kind)}; guards here read text only",
-            hint="Remove images and files, or leave the row out: nothing is scored as if they were not there.",
-        )
-    raise ConversationError(f"{where} holds an unreadable part: {shorten(part)}", hint=_MESSAGE_HINT)
 
 
 def _checked(text: str, where: str) -> str:

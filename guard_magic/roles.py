@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Literal, get_args
 
+from guard_magic.characters import is_blank
 from guard_magic.conversation import Conversation, Message, Role
 from guard_magic.errors import ConversationError, shorten
 
@@ -59,18 +60,22 @@ class RolePlace:
 
 @dataclass(frozen=True, slots=True)
 class RoleChanges:
-    """What `adapt_roles` had to change: counts of messages, none counted twice."""
+    """What `adapt_roles` had to change: counts of messages, none counted twice.
+
+    `unspoken` counts what the log holds beside messages: tool calls and pieces of reasoning, which no guard here reads.
+    """
 
     merged: int = 0
     left_out: int = 0
     dropped_first: int = 0
     earlier: int = 0
+    unspoken: int = 0
 
     def __add__(self, other: RoleChanges) -> RoleChanges:
         return RoleChanges(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def __bool__(self) -> bool:
-        return bool(self.merged or self.left_out or self.dropped_first or self.earlier)
+        return any((self.merged, self.left_out, self.dropped_first, self.earlier, self.unspoken))
 
     def __str__(self) -> str:
         parts = [
@@ -78,6 +83,7 @@ class RoleChanges:
             (self.left_out, "left out (the guard's prompt has no place for their roles)"),
             (self.dropped_first, "dropped (assistant messages ahead of the first user message)"),
             (self.earlier, "left out (earlier turns: the guard's prompt holds one exchange)"),
+            (self.unspoken, "tool calls or pieces of reasoning left out (guards here read what was said)"),
         ]
         return "; ".join(f"{n} {what}" for n, what in parts if n)
 
@@ -96,8 +102,9 @@ def adapt_roles(
         What was said.
     roles
         ``"merge"``: consecutive messages of one role are joined with a blank line; messages of roles that
-        the prompt has no place for, assistant messages ahead of the first user message and turns before the
-        only exchange it holds are left out; all are counted. ``"strict"``: each of these is an error instead.
+        the prompt has no place for, assistant messages ahead of the first user message, turns before the only
+        exchange it holds, and tool calls and reasoning are left out; all are counted. ``"strict"``: each of these is
+        an error instead.
     place
         What the prompt has place for.
 
@@ -113,10 +120,11 @@ def adapt_roles(
         be lost, or answers a user message that is not there.
     """
     checked_roles(roles)
-    if _fits(conversation.roles, place):
+    if not conversation.left_out and _fits(conversation.roles, place):
         return conversation, _UNCHANGED
     _check_assessed(conversation, place)
     kept, changes = _exchange(conversation, place) if place.exchange_only else _placed(conversation, place)
+    changes = replace(changes, unspoken=conversation.n_left_out) if conversation.left_out else changes
     if changes and roles == "strict":
         raise ConversationError(
             f"the roles {' '.join(conversation.roles)} do not fit this guard: {changes}",
@@ -170,9 +178,12 @@ def assessed_part(conversation: Conversation, assess: Assess) -> Conversation:
     Raises
     ------
     ConversationError
-        Where that role said nothing, naming the roles seen, or its last message is empty.
+        Where that role said nothing, naming the roles seen, its last message is empty, or the log ends with a tool call
+        or reasoning without text and that is what would be assessed.
     """
-    if checked_assess(assess) in ("last", conversation.assessed.role):
+    if checked_assess(assess) != "user":
+        _check_end(conversation)
+    if assess == "last" or (assess == conversation.assessed.role and not conversation.left_out_last):
         return conversation
     if assess not in conversation.roles:
         seen = ", ".join(dict.fromkeys(conversation.roles))
@@ -181,7 +192,21 @@ def assessed_part(conversation: Conversation, assess: Assess) -> Conversation:
             hint='assess="last" takes the last message, whoever\'s it is.',
         )
     end = max(i for i, role in enumerate(conversation.roles, start=1) if role == assess)
-    return Conversation(conversation.messages[:end])
+    return _beginning(conversation, end)
+
+
+def _beginning(conversation: Conversation, end: int) -> Conversation:
+    """Return the first `end` messages, with what was left out ahead of the last of them."""
+    left_out = tuple(n for n in conversation.left_out if n < end)
+    return Conversation(conversation.messages[:end], left_out)
+
+
+def _check_end(conversation: Conversation) -> None:
+    if conversation.left_out_last:
+        raise ConversationError(
+            f"the message to assess is not text: {conversation.left_out_last}",
+            hint='Leave it out, or assess an earlier message: assess="user", or score_turns().',
+        )
 
 
 def checked_roles(roles: RoleRules) -> RoleRules:
@@ -203,20 +228,22 @@ def checked_assess(assess: Assess) -> Assess:
 def turns(conversation: Conversation) -> list[Conversation | ConversationError]:
     """Return, for each message in order, the conversation up to and including it.
 
-    A message that cannot be assessed (an empty one) has its error in that place. The last one is
-    `conversation` itself.
+    A message that cannot be assessed (an empty one) has its error in that place. The last one is `conversation` itself,
+    without what the log may end with instead of text.
     """
-    return [_try_cut(conversation, end) for end in range(1, len(conversation))] + [conversation]
+    whole = replace(conversation, left_out_last="") if conversation.left_out_last else conversation
+    return [*(_try_cut(conversation, end) for end in range(1, len(conversation))), whole]
 
 
 def _try_cut(conversation: Conversation, end: int) -> Conversation | ConversationError:
     try:
-        return Conversation(conversation.messages[:end])
+        return _beginning(conversation, end)
     except ConversationError as error:
         return error
 
 
 def _check_assessed(conversation: Conversation, place: RolePlace) -> None:
+    _check_end(conversation)
     possible = [role for role in ("user", "assistant", "system", "tool") if role in place.assessed & place.accepted]
     if conversation.assessed.role not in possible:
         raise ConversationError(
@@ -266,7 +293,7 @@ def _joined(messages: Sequence[Message]) -> list[Message]:
     for message in messages:
         if joined and joined[-1].role == message.role:
             texts = (joined[-1].content.strip(), message.content.strip())
-            joined[-1] = Message(message.role, "\n\n".join(text for text in texts if text))
+            joined[-1] = Message(message.role, "\n\n".join(text for text in texts if not is_blank(text)))
         else:
             joined.append(message)
     return joined

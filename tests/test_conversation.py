@@ -192,7 +192,9 @@ def test_parts_that_are_not_text_are_refused(part: dict[str, Any]) -> None:
     assert "nothing is scored as if they were not there" in caught.value.hint
 
 
-@pytest.mark.parametrize("part", [{}, {"type": "text"}, {"type": "text", "text": None}, {"text": "x"}, 3, None, ["x"]])
+@pytest.mark.parametrize(
+    "part", [{}, {"type": "text"}, {"type": "text", "text": None}, {"type": ["text"], "text": "x"}, 3, None, ["x"]]
+)
 def test_unreadable_parts(part: object) -> None:
     with pytest.raises(ConversationError, match="message 1 holds an unreadable part"):
         parse_conversation([{"role": "user", "content": [part]}])
@@ -271,10 +273,10 @@ def test_markers(marker: str, role: str, form: str, case: Any) -> None:
 
 
 def test_transcript_keeps_what_stands_between_markers() -> None:
-    [conversation] = parse_body("\nuser: one\n\n  two: 2\nassistant: three user: four\n\nsystem:\nfive\n")
+    [conversation] = parse_body("\nuser: one\n\n  two: 2\nassistant: three\nfour\n\nsystem:\nfive\n")
     assert pairs(conversation) == [
         ("user", "one\n\n  two: 2"),
-        ("assistant", "three user: four"),
+        ("assistant", "three\nfour"),
         ("system", "five"),
     ]
 
@@ -315,8 +317,8 @@ def test_json_lines_with_line_separators_in_strings() -> None:
         '{"role": "user", "content": "x"',
         "[bread] recipe?",
         "{{ user }}",
-        "{'role': 'user'}",
-        '[{"role": "user", "content": "x"},]',
+        "{'role': 'user', 'content': f(x)}",
+        "[{'role': 'user', 'content': 'x}]",
         '{"role": "user", "content": "x"} and more',
         "[" + "9" * 5000 + "]",
         '[{"role": "user", "content": "x"}]\n[{"role": "us',
@@ -331,7 +333,7 @@ def test_broken_json(text: str) -> None:
 
 
 def test_text_that_is_no_json_in_a_messages_column() -> None:
-    with pytest.raises(ConversationError, match="broken JSON at line 1, column 1"):
+    with pytest.raises(ConversationError, match="neither a JSON list of messages nor a transcript"):
         parse_messages("hello")
 
 
