@@ -170,7 +170,7 @@ def may_hold_messages(name: str, column: pd.Series) -> bool:
 
 def count_conversations(values: Iterable[object]) -> int:
     """Count the texts that are whole conversations and would be read as one message each."""
-    return sum(isinstance(value, str) and looks_like_conversation(value) for value in values)
+    return sum(issubclass(type(value), str) and looks_like_conversation(str.__str__(value)) for value in values)
 
 
 def _sample(column: pd.Series) -> list[object]:

@@ -30,6 +30,7 @@ __all__ = [
     "parse_conversation",
     "parse_messages",
     "parse_transcript",
+    "unreadable",
 ]
 
 MAX_CHARACTERS = 1_000_000
@@ -108,30 +109,32 @@ class Conversation:
 _BY_HAND_HINT = 'Conversation((Message("user", "…"),)); lists of mappings are read by moderate() and score().'
 
 
+def unreadable(error: Exception) -> ConversationError:
+    """Return what is said of a value whose own code raised `error` while it was read."""
+    try:
+        told = shorten(str(error), 120)[1:-1]
+    except Exception:
+        told = "(its message cannot be read)"
+    return ConversationError(
+        f"reading it raised {type(error).__name__}: {told}",
+        hint="Turn it into a list of plain mappings first, or leave the row out.",
+    )
+
+
 def _only_conversation_errors(read: Callable[[object], Conversation]) -> Callable[[object], Conversation]:
-    """Turn whatever a hostile or broken object raises while it is read into a `ConversationError`."""
+    """Turn whatever a hostile or broken value raises while it is read into a `ConversationError`."""
 
     @functools.wraps(read)
     def wrapper(value: object) -> Conversation:
-        seen = ""
         try:
             return read(value)
         except ConversationError:
             raise
         except Exception as error:
-            seen = f"{type(error).__name__}: {_message(error)}"
-        raise ConversationError(
-            f"reading it raised {seen}", hint="Turn it into a list of plain mappings first, or leave the row out."
-        )
+            found = unreadable(error)
+        raise found
 
     return wrapper
-
-
-def _message(error: Exception) -> str:
-    try:
-        return shorten(str(error), 120)[1:-1]
-    except Exception:
-        return "(its message cannot be read)"
 
 
 @_only_conversation_errors

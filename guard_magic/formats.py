@@ -17,7 +17,18 @@ from guard_magic.characters import is_blank
 from guard_magic.errors import ConversationError, shorten
 from guard_magic.role_names import ROLE_ALIASES, ROLE_HINT, Role
 
-__all__ = ["MAX_MESSAGES", "MESSAGE_HINT", "LeftOut", "Said", "is_missing", "listed", "plain", "read_message", "unwrap"]
+__all__ = [
+    "MAX_MESSAGES",
+    "MESSAGE_HINT",
+    "LeftOut",
+    "Said",
+    "is_message",
+    "is_missing",
+    "listed",
+    "plain",
+    "read_message",
+    "unwrap",
+]
 
 MAX_MESSAGES = 100_000
 """Most messages of a conversation, and most parts of a message: what yields more has no end."""
@@ -222,6 +233,15 @@ def _from_pairs(pairs: Sequence[Any]) -> dict[str, object]:
     if len(built) < len(pairs):
         raise ConversationError(f"a key stands twice in {shorten(list(pairs))}", hint="Keep the one that was meant.")
     return built
+
+
+def is_message(value: object) -> bool:
+    """Say whether a value is one message, and not a conversation, by its keys."""
+    if not isinstance(value, Mapping):
+        pairs = value if isinstance(value, list | tuple) else ()
+        return any(_is_pair(pair) and pair[0] in ("role", "from") for pair in pairs)
+    kind = value.get("type")
+    return "role" in value or "from" in value or (isinstance(kind, str) and kind in _DEED_PARTS | _RESULT_PARTS)
 
 
 def read_message(item: object, where: str) -> list[Piece]:

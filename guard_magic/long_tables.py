@@ -113,12 +113,22 @@ def read_long_turns(frame: pd.DataFrame, plan: ColumnPlan) -> LongTurns:
     if plan.parent:
         return _branch_turns(Tree.of(frame, plan))
     table = read_long(frame, plan)
+    messages = message_lists(frame, plan)
     found = LongTurns([], [], [], table.remarks)
     for mark, (row, members) in enumerate(zip(table.rows, table.members, strict=True)):
-        found.rows.extend(turns(row) if isinstance(row, Conversation) else [row] * len(members))
+        found.rows.extend(_turns_of(row, [messages[i] for i in members]))
         found.places.extend(members)
         found.marks.extend([mark] * len(members))
     return found
+
+
+def _turns_of(row: Row, messages: list[dict[str, object]]) -> list[Row]:
+    """Return a row for each table row of a conversation; those that say nothing (tool calls) cannot be assessed."""
+    if not isinstance(row, Conversation):
+        return [row] * len(messages)
+    if len(row) == len(messages) and not row.left_out:
+        return turns(row)
+    return [try_row(parse_messages, messages[: n + 1]) for n in range(len(messages))]
 
 
 def _group_rows(ids: list[object]) -> tuple[list[list[int]], list[object]]:
@@ -165,7 +175,8 @@ def _branch_turns(tree: Tree) -> LongTurns:
         new = next(n for n, i in enumerate(path) if i not in seen)
         seen.update(path[new:])
         whole = tree.read(path)
-        cuts = turns(whole) if isinstance(whole, Conversation) else [tree.read(path[: n + 1]) for n in range(len(path))]
+        is_aligned = isinstance(whole, Conversation) and len(whole) == len(path) and not whole.left_out
+        cuts = turns(whole) if is_aligned else [tree.read(path[: n + 1]) for n in range(len(path))]  # type: ignore[arg-type]
         found.rows.extend(cuts[new:])
         found.places.extend(path[new:])
         found.marks.extend([mark] * len(path[new:]))

@@ -62,9 +62,9 @@ class Rows(Sequence[Row]):
 
 def text_size(value: Any, depth: int = 0) -> int:
     """Return the characters of all texts in a cell, about; 0 for what is neither text nor holds any."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Conversation):
+    if issubclass(type(value), str):  # the class alone: a hostile value may answer for itself
+        return str.__len__(value)
+    if type(value) is Conversation:
         return sum(len(message.content) for message in value.messages)
     if depth == _MOST_NESTED:
         return 0

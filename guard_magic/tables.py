@@ -15,7 +15,15 @@ import pandas as pd
 from guard_magic.characters import is_blank
 from guard_magic.column_plan import MESSAGE_NAMES, ColumnPlan, MissingResponse
 from guard_magic.columns import column_of
-from guard_magic.conversation import Conversation, Message, Role, is_missing, parse_conversation, parse_messages
+from guard_magic.conversation import (
+    Conversation,
+    Message,
+    Role,
+    is_missing,
+    parse_conversation,
+    parse_messages,
+    unreadable,
+)
 from guard_magic.errors import ColumnError, ConversationError, shorten
 from guard_magic.roles import turns
 from guard_magic.rows import Row, Rows
@@ -100,6 +108,8 @@ def try_row(read: Callable[[object], Conversation], value: object) -> Row:
         return read(value)
     except ConversationError as error:
         return error
+    except Exception as error:
+        return unreadable(error)
 
 
 def _parse_text(value: object) -> Conversation:
@@ -125,4 +135,6 @@ def _try_exchange(prompt: object, response: object, missing_response: MissingRes
         answered = _parse_text(response).assessed
     except ConversationError as error:
         return error
+    except Exception as error:
+        return unreadable(error)
     return Conversation((asked.assessed, Message("assistant", answered.content)))

@@ -195,7 +195,7 @@ def _read_label(text: str, start: int, end: int, after_blank: bool, in_code: boo
         indent=found["indent"].expandtabs(),
         marks=(found["heading"] or "") + bold,
         name=" ".join(found["name"].split()),
-        has_gap=not rest or head[found.start("rest") - 1].isspace() or rest[0].isspace(),
+        has_gap=colon.group() != ":" or not rest or head[found.start("rest") - 1].isspace() or rest[0].isspace(),
         is_open=bool(bold) and bold not in (found["early"], found["late"]),
         after_blank=after_blank,
         in_code=in_code,

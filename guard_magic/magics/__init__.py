@@ -18,16 +18,19 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
+from guard_magic.columns import count_conversations
 from guard_magic.conversation import Conversation, Message, parse_body, parse_conversation
 from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
+from guard_magic.formats import is_message
 from guard_magic.magics.completion import make_matcher
 from guard_magic.magics.options import GUARD, MODERATE, HelpShown, ModerateOptions, parse_moderate
 from guard_magic.magics.policies import policy_list, policy_text
 from guard_magic.magics.questions import take_questions
+from guard_magic.notices import warn_read_as_text
 from guard_magic.policy import BUILT_IN, is_policy_file
 from guard_magic.session import current_session
-from guard_magic.tables import read_series
+from guard_magic.tables import holds_messages, read_series
 from guard_magic.verdict import Verdict, Verdicts
 
 __all__ = ["GuardMagics", "ModerateOptions", "parse_moderate", "register", "unregister"]
@@ -118,7 +121,7 @@ class GuardMagics(Magics):
         if options.input is None:
             if not options.text:
                 raise UsageError("%moderate: no text; put it on the line, or below %%moderate (see %moderate -h)")
-            return [parse_conversation(options.text)]
+            return _conversations(options.text, "the line")
         if options.text:
             raise UsageError(f"%moderate: both -i and text on the line: {shorten(options.text)}")
         return _conversations(self._variable(options.input), options.input)
@@ -226,11 +229,13 @@ def _conversations(value: Any, name: str) -> list[Conversation]:
             raise ConversationError(f"{where}{error.message}", hint=error.hint) from None
     if not found:
         raise ConversationError(f"{name} is empty")
+    cells = rows if not isinstance(value, pd.Series) else () if holds_messages(value) else value
+    warn_read_as_text(count_conversations(cells), len(rows))
     return found
 
 
 def _is_message(value: object) -> bool:
-    return isinstance(value, Message) or (isinstance(value, dict) and ("role" in value or "from" in value))
+    return isinstance(value, Message) or is_message(value)
 
 
 @contextmanager
