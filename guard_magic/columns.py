@@ -14,6 +14,7 @@ import pandas as pd
 
 from guard_magic.conversation import ROLE_ALIASES, Role, is_missing, looks_like_conversation, parse_messages
 from guard_magic.errors import ConversationError
+from guard_magic.formats import plain
 
 __all__ = [
     "answer_columns",
@@ -93,10 +94,10 @@ def role_columns(frame: pd.DataFrame) -> dict[str, Counter[str]]:
 
 def _role_counts(column: pd.Series, is_named_so: bool) -> Counter[str]:
     """Count the names of roles in a column; empty where it is no column of roles, or of the user's only."""
-    sample = [value for value in _sample(column) if isinstance(value, str)]
+    sample = _texts(_sample(column))
     if not sample or not (is_named_so or _share_of_roles(Counter(map(_plain, sample))) >= 0.5):
         return Counter()
-    counts = Counter(_plain(value) for value in column.tolist() if isinstance(value, str))
+    counts = Counter(map(_plain, _texts(column.tolist())))
     share = _share_of_roles(counts)
     if share == 0 or (share < 0.5 and not is_named_so):
         return Counter()
@@ -131,7 +132,7 @@ def _is_answer_name(name: object, frame: pd.DataFrame) -> bool:
 
 
 def _holds_text(column: pd.Series) -> bool:
-    return any(isinstance(value, str | dict | list | tuple | np.ndarray) for value in _sample(column))
+    return any(issubclass(type(value), str | dict | list | tuple | np.ndarray) for value in _sample(column))
 
 
 def end_answered(column: pd.Series) -> bool:
@@ -162,15 +163,20 @@ def conversation_columns(names: Iterable[object]) -> list[str]:
 def may_hold_messages(name: str, column: pd.Series) -> bool:
     """Say whether a column called so may hold messages: their numbers, or ids of conversations, are none."""
     values = _sample(column)
-    texts = [value for value in values if isinstance(value, str)]
+    texts = _texts(values)
     if name == "conversation" and texts and len(texts) == len(values):
         return any(text.lstrip()[:1] in ("[", "{") or looks_like_conversation(text) for text in texts)
-    return not values or not all(isinstance(value, int | float | np.number) for value in values)
+    return not values or not all(issubclass(type(value), int | float | np.number) for value in values)
 
 
 def count_conversations(values: Iterable[object]) -> int:
     """Count the texts that are whole conversations and would be read as one message each."""
-    return sum(issubclass(type(value), str) and looks_like_conversation(str.__str__(value)) for value in values)
+    return sum(map(looks_like_conversation, _texts(values)))
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    """Return the texts among values, plain: only classes are looked at, for hostile values answer for themselves."""
+    return [plain(value) for value in values if issubclass(type(value), str)]  # type: ignore[arg-type]
 
 
 def _sample(column: pd.Series) -> list[object]:

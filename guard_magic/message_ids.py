@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
@@ -37,13 +38,42 @@ _EXCLUSIVE = (
 _ID_HINT = 'Read ids as text: pd.read_csv(…, dtype={"id": "string"}), or keep them as integers ("Int64").'
 
 
+_SOUND = frozenset({int, str, float, bool, type(None), type(pd.NA), list, dict, set, tuple, np.ndarray})
+"""Classes whose values raise nothing of their own when they are compared."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unusable:
+    """Stands for an id whose own code raises when it is compared or hashed."""
+
+    shown: str
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
+def _sound(value: object) -> object:
+    """Return a value that raises nothing when it is compared: itself, or what stands for it."""
+    try:
+        if issubclass(type(value), str):
+            return str.__str__(value)
+        hash(value)
+        is_sound = not isinstance(value, _Unusable) and bool(value == value or value != value)
+    except Exception:
+        is_sound = False
+    return value if is_sound else _Unusable(shorten(value))
+
+
 def id_error(value: object) -> ConversationError | None:
     """Return why this is not a conversation's id, or None."""
     if is_no_id(value):
         return ConversationError(f"the conversation id is missing ({value!r})", hint="Leave the row out or fill it.")
     if kind_of(value) == "other":
         return ConversationError(
-            f"the conversation id is a {type(value).__name__}: {shorten(value)}", hint="Use numbers or text as ids."
+            f"the conversation id is a {type(value).__name__.strip('_')}: {shorten(value)}",
+            hint="Use numbers or text as ids.",
         )
     return None
 
@@ -81,6 +111,8 @@ def checked_ids(column: pd.Series) -> list[object]:
         Where that is not certain: floats too large to be exact, text of rounded floats, ids of two kinds.
     """
     values: list[object] = column.tolist()
+    if column.dtype == object:
+        values = [value if type(value) in _SOUND else _sound(value) for value in values]
     if not pd.api.types.is_integer_dtype(column.dtype):
         _check(column.name, values, _exact_below(column.dtype))
     return values

@@ -113,7 +113,9 @@ def test_not_missing(value: object) -> None:
     assert not is_missing(value)
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t \r\n", "\u2003"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\t \r\n", "\u2003", "\u200b\u200b", "\u2800", "\u3164", "\ufeff\u00ad\U000e0041"]
+)
 def test_empty(text: str) -> None:
     for read in (parse_conversation, parse_body):
         with pytest.raises(ConversationError, match="the message to assess is empty"):
@@ -396,3 +398,15 @@ def test_texts_that_hide_a_conversation(text: str) -> None:
 )
 def test_texts_that_are_only_texts(text: str) -> None:
     assert not looks_like_conversation(text)
+
+
+@pytest.mark.parametrize("messages", [None, "hi", [Message("user", "hi")], (USER,), (Message("user", None),), (None,)])  # type: ignore[arg-type]
+def test_conversations_made_by_hand_are_checked(messages: Any) -> None:
+    with pytest.raises(ConversationError):
+        Conversation(messages)
+
+
+def test_contents_of_other_string_types_become_plain_strings() -> None:
+    for value in (np.str_("hi"), [{"role": np.str_("user"), "content": np.str_("hi")}]):
+        found = parse_conversation(value)
+        assert (pairs(found), type(found.assessed.content)) == ([("user", "hi")], str)

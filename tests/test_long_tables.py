@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hostile_rows import hostile_column
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -490,3 +491,22 @@ def test_no_message_of_a_tree_vanishes(ups: list[int]) -> None:
             assert all(ups[below] == above for above, below in itertools.pairwise(members))
             assert ups[members[0]] < 0
     assert sorted(read_long_turns(frame, plan).places) == list(range(n))
+
+
+@pytest.mark.parametrize("column", ["id", "role", "content"])
+def test_one_hostile_row_never_stops_a_long_table(column: str) -> None:
+    good = {"id": "a", "role": "user", "content": "hi"}
+    hostile = hostile_column(good[column])
+    hostile = hostile[[type(value) is not memoryview for value in hostile]].reset_index(drop=True)
+    frame = pd.DataFrame({"id": [f"i{n}" for n in range(len(hostile))], "role": "user", "content": "x"})
+    frame[column] = hostile
+    plan = plan_columns(frame, conversation_id="id", role="role", content="content")
+    table = read_long(frame, plan)
+    read = {
+        place
+        for row, places in zip(table.rows, table.members, strict=True)
+        for place in places
+        if isinstance(row, Conversation)
+    }
+    assert {0, len(frame) - 1} <= read
+    assert sorted(read_long_turns(frame, plan).places) == list(range(len(frame)))

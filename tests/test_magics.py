@@ -444,3 +444,40 @@ def test_load_options_that_are_completed_are_those_that_are_read() -> None:
     read = GUARD.parse_args(["load", "some/guard", *words])
     given = {option.removeprefix("--").replace("-", "_") for option in LOAD_OPTIONS}
     assert {name for name in vars(read) if name not in ("help", "command", "source")} == given
+
+
+@pytest.mark.parametrize(
+    ("value", "roles"),
+    [
+        ({"messages": CHAT}, [("user", "assistant")]),
+        ([{"messages": CHAT}, {"conversations": CHAT[:1]}], [("user", "assistant"), ("user",)]),
+        ([list(message.items()) for message in CHAT], [("user", "assistant")]),
+        ({"role": ["user", "assistant"], "content": ["hi", "hello"]}, [("user", "assistant")]),
+        ([{"type": "reasoning", "summary": []}, *CHAT], [("user", "assistant")]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:messages that do not fit")
+def test_a_variable_holds_other_forms_of_conversations(
+    shell: InteractiveShell, value: object, roles: list[tuple[str, ...]]
+) -> None:
+    shell.user_ns["v"] = value
+    found = run(shell, "%moderate -i v")
+    verdicts = [found] if isinstance(found, Verdict) else list(found)
+    assert [verdict.conversation.roles for verdict in verdicts] == roles
+
+
+def test_texts_that_hide_conversations_are_said(shell: InteractiveShell) -> None:
+    shell.user_ns["texts"] = ["hi", "user: hi\nassistant: hello"]
+    shell.user_ns["series"] = pd.Series(shell.user_ns["texts"], name="said")
+    for line in ("-i texts", "-i series"):
+        with pytest.warns(GuardWarning, match="1 of 2 texts read like conversations"):
+            run(shell, f"%moderate {line}")
+    with pytest.warns(GuardWarning, match="the text reads like a conversation"):
+        run(shell, '%moderate [{"role": "user", "content": "hi"}]')
+
+
+def test_a_line_like_an_unknown_marker_is_a_usage_error(shell: InteractiveShell) -> None:
+    told = usage_error(shell, "%%moderate\nuser: hi\nwizard: hello")
+    assert "line 2 looks like a marker of an unknown speaker: 'wizard'" in told
+    assert "--text" in told
+    assert run(shell, "%%moderate --text\nuser: hi\nwizard: hello").assessed_role == "user"

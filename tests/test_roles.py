@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from guard_magic.conversation import Conversation, Message
+from guard_magic.conversation import Conversation, Message, parse_messages
 from guard_magic.errors import ConversationError
 from guard_magic.roles import RoleChanges, RolePlace, adapt_roles, assessed_part, turns
 
@@ -256,3 +256,52 @@ def test_turns_are_the_beginnings() -> None:
     assert tool.messages == log.messages[:3]
     assert last is log
     assert turns(first) == [first]
+
+
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]}
+
+
+def logged(*items: str | dict[str, Any]) -> Conversation:
+    """Read a log: ``"user"`` says ``"text of user"``, ``CALL`` is a tool call alone."""
+    return parse_messages(
+        [item if isinstance(item, dict) else {"role": item, "content": f"text of {item}"} for item in items]
+    )
+
+
+def test_tool_calls_are_counted_beside_the_other_changes() -> None:
+    before = logged("user", CALL, "tool", "assistant")
+    after, changes = adapt_roles(before, "merge")
+    assert after.roles == ("user", "assistant")
+    assert changes == RoleChanges(left_out=1, unspoken=1)
+    assert "1 tool calls or pieces of reasoning left out" in str(changes)
+    assert adapt_roles(after, "merge") == (after, RoleChanges()), "they are counted once"
+    with pytest.raises(ConversationError, match=r"do not fit this guard: .*tool calls"):
+        adapt_roles(before, "strict")
+    with pytest.raises(ConversationError, match="do not fit this guard: 1 tool calls"):
+        adapt_roles(logged("user", CALL, "user"), "strict", AS_IT_IS)
+    assert adapt_roles(logged("user", CALL, "assistant"), "merge", EXCHANGE)[1] == RoleChanges(unspoken=1)
+
+
+def test_a_tool_call_is_never_the_message_assessed() -> None:
+    log = logged("user", "assistant", "user", CALL)
+    for wanted in ("last", "assistant"):
+        with pytest.raises(ConversationError, match="the message to assess is not text: message 4 is a tool call"):
+            assessed_part(log, wanted)  # type: ignore[arg-type]
+    for place in (RolePlace(), EXCHANGE, AS_IT_IS):
+        with pytest.raises(ConversationError, match="the message to assess is not text"):
+            adapt_roles(log, "merge", place)
+    asked = assessed_part(log, "user")
+    assert (asked.roles, asked.n_left_out, asked.left_out_last) == (("user", "assistant", "user"), 0, "")
+    assert adapt_roles(asked, "strict") == (asked, RoleChanges())
+
+
+def test_a_part_counts_only_what_was_left_out_of_it() -> None:
+    log = logged(CALL, "user", CALL, CALL, "assistant", CALL)
+    assert [cut.n_left_out for cut in turns(log) if isinstance(cut, Conversation)] == [1, 4]
+    assert [adapt_roles(cut, "merge")[1].unspoken for cut in turns(log) if isinstance(cut, Conversation)] == [1, 4]
+    assert assessed_part(log, "user").n_left_out == 1
+
+
+def test_messages_that_nobody_sees_are_not_joined() -> None:
+    after, changes = adapt_roles(said(("user", "\u200b\u2800"), ("user", "hi")), "merge")
+    assert (pairs(after), changes) == ([("user", "hi")], RoleChanges(merged=1))

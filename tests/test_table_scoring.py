@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hostile_rows import USER, hostile_column
 
 import guard_magic
 from guard_magic.conversation import Conversation, parse_conversation
@@ -221,7 +223,7 @@ def test_what_is_wrong_otherwise_is_no_matter_of_length(short: Session) -> None:
         found = scored(short, mixed, overflow=overflow)
         assert found["category"].isna().tolist() == [True, True, False]
         assert "tool message" in found["guard_error"][0]
-        assert "broken JSON" in found["guard_error"][1]
+        assert "neither a JSON list of messages nor a transcript" in found["guard_error"][1]
     strict = scored(short, [[*LONG_CHAT, *LONG_CHAT[:1]]], overflow="window", roles="strict")
     assert "do not fit this guard" in strict["guard_error"][0]
 
@@ -459,3 +461,71 @@ def test_public_functions(short: Session, monkeypatch: pytest.MonkeyPatch) -> No
     assert verdict.cut == expected["guard_cut"][0]
     assert verdict.unsafe_score == pytest.approx(expected["unsafe_score"][0], abs=1e-6)
     assert by_id["n_messages"].sum() == 7
+
+
+def test_tool_calls_are_left_out_and_counted_once(session: Session) -> None:
+    called = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]}
+    chats = [[*TURNS[:1], called, *TURNS[1:]], [*TURNS[:3], called], TURNS]
+    with remarks() as said:
+        scored = score_frame(session, pd.DataFrame({"messages": chats}), progress=False)
+    assert scored["category"].isna().tolist() == [False, True, False]
+    assert scored["unsafe_score"][0] == scored["unsafe_score"][2]
+    assert "the message to assess is not text: message 4 is a tool call" in scored["guard_error"][1]
+    assert [line for line in said if "tool calls" in line] == [
+        "messages that do not fit the guard's prompt: 1 tool calls or pieces of reasoning left out "
+        "(guards here read what was said)"
+    ]
+    with quiet():
+        of_users = score_frame(session, pd.DataFrame({"messages": chats}), assess="user", progress=False)
+        of_turns = score_frame_turns(session, pd.DataFrame({"messages": chats}), progress=False)
+    assert of_users["category"].notna().all()
+    assert of_turns.groupby("conversation").size().tolist() == [4, 3, 4]
+    assert of_turns["category"].notna().all()
+
+
+def test_turns_of_a_long_table_stay_at_their_rows_beside_tool_calls(session: Session) -> None:
+    """One row holds no text and one holds two messages: no score moves to another row."""
+    contents: list[Any] = [
+        "Hi",
+        [{"type": "tool_use", "name": "look"}],
+        [{"type": "tool_result", "content": "flour"}, {"type": "text", "text": "How do I bake bread?"}],
+        "With flour.",
+    ]
+    roles = ["user", "assistant", "user", "assistant"]
+    frame = pd.DataFrame({"id": "a", "role": roles, "content": contents})
+    names: Any = {"conversation_id": "id", "role": "role", "content": "content"}
+    with quiet():
+        scored = score_frame_turns(session, frame, names, extras=["assessed_role"], progress=False)
+        whole = score_frame(session, frame, names, progress=False)
+        asked = score_series(session, pd.Series([TURNS[:1]], name="messages"), progress=False)
+    assert scored["assessed_role"][[0, 2, 3]].tolist() == ["user", "user", "assistant"]
+    assert scored["category"].isna().tolist() == [False, True, False, False]
+    assert scored["unsafe_score"][0] == asked["unsafe_score"][0]
+    assert scored["unsafe_score"][3] == whole["unsafe_score"].iloc[0]
+
+
+@pytest.mark.parametrize("column", ["messages", "text", "prompt", "response"])
+def test_one_hostile_row_never_stops_the_table(session: Session, column: str) -> None:
+    hostile = hostile_column([USER] if column == "messages" else "hi")
+    frame = pd.DataFrame({"prompt": ["hi"] * len(hostile)} if column == "response" else {})
+    frame[column] = hostile
+    with quiet():
+        scored = score_frame(session, frame, progress=False)
+    assert scored["category"].isna().tolist() == [False, *[True] * (len(hostile) - 2), False]
+
+
+@pytest.mark.parametrize("text", ["\u200b\u200b", "\u2800", "\u3164", "\u034f\ufe0f", "\U000e0041", "\u202e"])
+def test_invisible_text_is_never_scored(session: Session, text: str) -> None:
+    frames = [
+        {"text": [text]},
+        {"prompt": [text]},
+        {"prompt": ["hi"], "response": [text]},
+        {"messages": [[USER, {"role": "assistant", "content": text}]]},
+        {"messages": [[{"role": "user", "content": [{"type": "text", "text": text}]}]]},
+        {"messages": [f"user: {text}"]},
+    ]
+    for columns in frames:
+        with quiet():
+            scored = score_frame(session, pd.DataFrame(columns), progress=False)
+        assert scored["category"].isna().all(), columns
+        assert re.search("empty|missing", scored["guard_error"][0])

@@ -92,7 +92,7 @@ def test_columns(session: Session) -> None:
     assert [str(found[name].dtype) for name in said] == ["Int64", "Int64", "string", "string"]
     assert found["g_category"].isna().tolist() == [True, False, False, False, True, False]
     assert "system message, which this guard cannot assess" in found["g_guard_error"][0]
-    assert "broken JSON" in found["g_guard_error"][4]
+    assert "neither a JSON list of messages" in found["g_guard_error"][4]
     assert found.index.tolist() == list(range(6))
 
 
