@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from guard_magic.characters import is_blank
 from guard_magic.errors import ConversationError, shorten
-from guard_magic.formats import MESSAGE_HINT, LeftOut, is_missing, plain, read_message, unwrap
+from guard_magic.formats import BESIDE, MESSAGE_HINT, LeftOut, is_missing, plain, read_message, unwrap
 from guard_magic.literals import begins_like_literal, read_literal
 from guard_magic.role_names import ROLE_ALIASES, Role
 from guard_magic.transcripts import count_turns, read_turns
@@ -298,10 +298,14 @@ _DEED_HINT = "Guards here read what was said: leave the row out, or assess an ea
 
 
 def _try_simple(item: object, where: str) -> Message | None:
-    """Return the message of a mapping that holds a known role, a text and nothing else; None for all others."""
-    if type(item) is not dict or len(item) != 2:
+    """Return the message of a mapping with a known role, a text and nothing beside it; None for all others."""
+    if type(item) is not dict:
         return None
     role, content = item.get("role"), item.get("content")
+    if role is None and len(item) == 2:
+        role, content = item.get("from"), item.get("value")
+    elif not BESIDE.isdisjoint(item):
+        return None
     known = ROLE_ALIASES.get(role) if type(role) is str else None
     return Message(known, _checked(content, where)) if known is not None and type(content) is str else None
 

@@ -18,6 +18,7 @@ from guard_magic.errors import ConversationError, shorten
 from guard_magic.role_names import ROLE_ALIASES, ROLE_HINT, Role
 
 __all__ = [
+    "BESIDE",
     "MAX_MESSAGES",
     "MESSAGE_HINT",
     "LeftOut",
@@ -45,6 +46,8 @@ _DEEDS = (
     *("tool_calls", "tool_call", "function_call", "functionCall", "toolInvocations", "tool_use", "toolUse"),
     *("reasoning_content", "reasoning", "reasoning_details", "thinking", "thoughts"),
 )
+BESIDE = frozenset({*_MEDIA, *_DEEDS, "from", "value", "parts", "refusal", "text"})
+"""Keys of a message with ``role`` and ``content`` of which something could stand beside its content."""
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _DEED_PARTS = frozenset(
     {"tool_use", "server_tool_use", "mcp_tool_use", "tool_call", "tool-call", "function_call", "functionCall"}
