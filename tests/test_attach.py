@@ -181,6 +181,26 @@ def test_what_another_session_wrote_is_kept_and_named() -> None:
     assert set(again) == {"text", *THREE, *doubtful}, "the scores of all hazards sum to the score: these are known"
 
 
+def test_scores_of_all_hazards_that_do_not_make_up_the_score_are_the_user_s() -> None:
+    once = attach_verdicts(texts(4), verdicts(4), extras=["category_scores"])
+    names = [name for name in once if name.startswith("score_")]
+    assert list(attach_verdicts(once, verdicts(4))) == ["text", *THREE]
+    mine = once.copy()
+    mine[names] = mine[names] / 2
+    assert list(attach_verdicts(mine, verdicts(4)))[: len(names) + 1] == ["text", *names]
+    with pytest.raises(ColumnError, match="'score_S1'"):
+        attach_verdicts(mine, verdicts(4), extras=["category_scores"])
+
+
+def test_values_are_ours_beside_their_own_scores_only(written: Written) -> None:
+    """The same numbers in another order are somebody's count of something else."""
+    once = attach_verdicts(texts(4), verdicts(4), extras=["n_tokens"], written=written)
+    mine = once.assign(n_tokens=once["n_tokens"].iloc[::-1].array)
+    assert mine["n_tokens"].dtype == once["n_tokens"].dtype
+    again = attach_verdicts(mine, verdicts(4), written=written)
+    assert again["n_tokens"].equals(mine["n_tokens"])
+
+
 def test_the_oldest_calls_are_forgotten() -> None:
     small = Written(capacity=50)
     first = attach_verdicts(texts(21), verdicts(21), extras=["n_tokens"], written=small)

@@ -375,6 +375,7 @@ def test_without_any_guard_the_embedded_one_says_so(monkeypatch: pytest.MonkeyPa
     with pytest.raises(PolicyError) as refused:
         session.request()
     assert "%guard policy reset" in refused.value.hint
+    assert f"Hint: {refused.value.hint}" in refused.value.__notes__, "what a traceback shows is what the error says"
     again = Session()
     assert again.guard("embedded").label == guard.label, "by name it is loaded without a word"
 
