@@ -213,6 +213,8 @@ def written_ids(draw: st.DrawFn) -> tuple[list[object], pd.Series]:
         for i, value in enumerate(values):
             if type(value) is int:
                 values[i] = draw(st.sampled_from([value, np.int64(value), float(value), str(value), f"{value}.0"]))
+    elif way not in ("text", "arrow text", "category") and not all(type(value) in (int, type(None)) for value in true):
+        way = "object"  # as numbers, "7" and "07" are one id before we see them
     elif way in ("text", "arrow text"):
         values = [None if value is None else str(value) for value in values]
     try:
