@@ -194,7 +194,7 @@ def random_model(shape: str, *, seed: int = 0, dtype: torch.dtype = torch.float3
     return model.eval().requires_grad_(False)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: of tensors made there torch does not count what is written
 def answering_model(tokenizer: Any, shape: str = "tiny", *, seed: int = 0) -> Any:
     """Return a random model whose answers mean something: scores span 0.01 to 0.99, codes differ.
 
