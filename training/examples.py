@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 Messages = list[dict[str, str]]
 IGNORE = -100
 CONTRAST = Path(__file__).parent / "contrast"
+TESTS = Path(__file__).parent / "tests"
 
 # At most so many rows of one label in an epoch; the sources named here are large and narrow.
 CAPS = {
@@ -64,6 +65,7 @@ MODEL_OUTPUTS = frozenset(
 class Row(TypedDict):
     """One labelled conversation."""
 
+    id: NotRequired[str]
     source: str
     messages: Messages
     label: int
