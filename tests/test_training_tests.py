@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from training.augment import filler
 from training.examine import (
     LARGEST,
     NAMES,
@@ -13,7 +14,6 @@ from training.examine import (
     SIZES,
     cells,
     failing_languages,
-    filler,
     frame,
     judge_position,
     measure_cells,

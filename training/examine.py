@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from training.augment import filler
 from training.evaluate import Measures, Scores, measure
 from training.examples import TESTS, Row, read_contrast, read_rows
 from training.export import load_checkpoint
@@ -74,32 +75,6 @@ def read_neutral() -> list[str]:
     """
     lines = (TESTS / "neutral.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["text"] for line in lines]
-
-
-def filler(passages: Sequence[str], start: int, size: int) -> str:
-    """Join passages and cut them at a space.
-
-    Parameters
-    ----------
-    passages : sequence of str
-        Taken one after another from ``start``, round and round.
-    start : int
-        Index of the first.
-    size : int
-        Most characters; at most a word (or, without spaces, nothing) is missing.
-
-    Returns
-    -------
-    str
-        Neutral text.
-    """
-    text = ""
-    while len(text) < size:
-        text += ("\n\n" if text else "") + passages[start % len(passages)]
-        start += 1
-    cut = text[:size]
-    at = max(cut.rfind(" "), cut.rfind("\n"))
-    return (cut[:at] if at > size - 40 and len(text) > size else cut).strip()
 
 
 def frame(content: str, neutral: tuple[str, str]) -> str:

@@ -13,6 +13,8 @@ from typing import NotRequired, TypedDict
 
 from transformers import PreTrainedTokenizerFast
 
+from training.augment import draw_disguise, draw_frame
+
 Messages = list[dict[str, str]]
 IGNORE = -100
 CONTRAST = Path(__file__).parent / "contrast"
@@ -32,6 +34,8 @@ CAPS = {
     "dolly_6k": 5000,
 }
 REPEATS = {"contrast": 3, "ailuminate_demo_en": 3, "rbr_gold_prompts": 2}
+FRAMED = 1500  # pairs of a harmful and a harmless message in the same frame, in an epoch
+NATURAL = ("contrast", "dolly_6k", "self_instruct_user", "gpteacher_roleplay")
 
 
 # Sources whose prompts or answers other models wrote, wholly or in part, as far as their authors say.
@@ -74,6 +78,7 @@ class Row(TypedDict):
     label_level: NotRequired[str]
     group: NotRequired[str]
     kind: NotRequired[str]
+    whole: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,7 @@ def draw_epoch(rows: Sequence[Row], rng: random.Random) -> list[Row]:
         drawn += chosen * REPEATS.get(source, 1)
     drawn = [_vary(row, drawn, rng) for row in drawn]
     drawn += _replies(rows, 1500, rng)
+    drawn += framed_pairs(rows, FRAMED, rng)
     drawn += [_odd_input(rng) for _ in range(500)]
     rng.shuffle(drawn)
     return drawn
@@ -223,6 +229,8 @@ def _vary(row: Row, pool: Sequence[Row], rng: random.Random) -> Row:
         last["content"] = _typos(last["content"], rng)
     elif chance < 0.30:
         last["content"] = rng.choice(OPENERS) + last["content"]
+    elif chance < 0.35:
+        last["content"] = draw_disguise(last["content"], rng)(last["content"])
     if rng.random() < 0.07:
         messages = _earlier_turns(row, pool, rng) + messages
     return {**row, "messages": messages}
@@ -255,6 +263,49 @@ def _replies(rows: Sequence[Row], count: int, rng: random.Random) -> list[Row]:
         label = row["label"] if reply["kind"] == "compliance" else 0
         answer = {"role": "assistant", "content": reply["text"]}
         out.append({**row, "messages": [*row["messages"], answer], "label": label, "label_level": "response"})
+    return out
+
+
+def _last(row: Row) -> str:
+    return row["messages"][-1]["content"]
+
+
+def framed_pairs(rows: Sequence[Row], count: int, rng: random.Random) -> list[Row]:
+    """Put a harmless and a harmful message of one group into the same neutral frame, now and then disguised alike.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        What ``read_training`` gives; spans come from contrast groups that hold both labels, neutral text from
+        passages and from long harmless messages.
+    count : int
+        How many pairs.
+    rng : random.Random
+        Source of chance.
+
+    Returns
+    -------
+    list of Row
+        Pairs, the harmless one first, marked ``whole`` so that no message is cut out of its frame; empty where the
+        rows hold no such groups.
+    """
+    harmless = [row for row in rows if row["label"] == 0 and row["source"] in NATURAL]
+    passages = [_last(row) for row in harmless if row.get("kind") == "neutral" or 300 <= len(_last(row)) <= 1500]
+    decoys = [_last(row) for row in harmless if len(row["messages"]) == 1 and len(_last(row)) <= 150]
+    groups: dict[tuple[str, str], tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    for row in rows:
+        if row["source"] == "contrast" and len(_last(row)) <= 400 and row.get("kind") != "neutral":
+            groups[row.get("group", ""), row["messages"][-1]["role"]][row["label"]].append(row)
+    both = [found for found in groups.values() if all(found)]
+    if not both or not passages or not decoys:
+        return []
+    out: list[Row] = []
+    for _ in range(count):
+        pair, frame = [rng.choice(side) for side in rng.choice(both)], draw_frame(passages, decoys, rng)
+        disguised = draw_disguise(max(map(_last, pair), key=len), rng) if rng.random() < 0.1 else str
+        for row in pair:
+            message = {**row["messages"][-1], "content": frame.around(disguised(_last(row)))}
+            out.append({**row, "messages": [*row["messages"][:-1], message], "whole": True})
     return out
 
 

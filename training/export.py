@@ -1,6 +1,7 @@
 """Write the guard as GGUF Q8_0 and prove that transformers reads back the same model.
 
-Usage: ``python -m training.export --checkpoint build/guard/final.pt --out guard_magic/embedded``.
+Usage: ``python -m training.export --checkpoint build/guard/final.pt --out guard_magic/embedded``. The file holds the
+tokenizer and the chat template too, so that llama.cpp and others can open it alone.
 """
 
 import argparse
@@ -99,19 +100,22 @@ def permute_rotary(weight: np.ndarray, n_heads: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(rows, columns)
 
 
-def write_gguf(model: LlamaForCausalLM, path: Path) -> None:
-    """Write a model as GGUF: matrices in Q8_0, norms in float32.
+def write_gguf(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
+    """Write a model as GGUF: matrices in Q8_0, norms in float32, tokenizer and chat template.
 
     Parameters
     ----------
     model : LlamaForCausalLM
         Tied embeddings, no biases.
+    tokenizer : PreTrainedTokenizerFast
+        Its tokenizer; other programs have nothing but this file.
     path : Path
         Written under a temporary name and renamed, so that a reader never sees half a file.
     """
     partial = path.with_suffix(".partial")
     writer = GGUFWriter(str(partial), "llama")
     _add_settings(writer, model.config)
+    _add_tokenizer(writer, tokenizer)
     for name, value in model.state_dict().items():
         if name == "lm_head.weight":
             continue
@@ -123,11 +127,64 @@ def write_gguf(model: LlamaForCausalLM, path: Path) -> None:
         kind = GGMLQuantizationType.F32 if array.ndim == 1 else GGMLQuantizationType.Q8_0
         packed = gguf.quantize(np.ascontiguousarray(array), kind)
         writer.add_tensor(gguf_name(name), packed, raw_dtype=kind)
+    _finish(writer, partial, path)
+
+
+def _finish(writer: GGUFWriter, partial: Path, path: Path) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     os.replace(partial, path)
+
+
+def add_tokenizer(source: Path, tokenizer: PreTrainedTokenizerFast, path: Path) -> None:
+    """Copy a GGUF file and write a tokenizer and a chat template into the copy.
+
+    Parameters
+    ----------
+    source : Path
+        A file whose tensors and settings are kept, byte by byte; a tokenizer that it holds is replaced.
+    tokenizer : PreTrainedTokenizerFast
+        Byte-level BPE with GPT-2's pattern.
+    path : Path
+        The copy; it may be ``source`` itself.
+    """
+    reader, partial = gguf.GGUFReader(source), path.with_suffix(".partial")
+    writer = GGUFWriter(str(partial), reader.fields["general.architecture"].contents())
+    for name, field in reader.fields.items():
+        if name.startswith(("GGUF.", "tokenizer.")) or name == "general.architecture":
+            continue
+        kind, *inner = field.types
+        writer.add_key_value(name, field.contents(), kind, inner[-1] if inner else None)
+    _add_tokenizer(writer, tokenizer)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    _finish(writer, partial, path)
+
+
+def _add_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerFast) -> None:
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    splitter, vocabulary = backend["pre_tokenizer"], backend["model"]["vocab"]
+    if splitter["type"] != "ByteLevel" or not splitter["use_regex"] or splitter["add_prefix_space"]:
+        raise SystemExit(f"llama.cpp's gpt-2 pattern is not this tokenizer's: {splitter}")
+    special = {token["content"] for token in backend["added_tokens"] if token["special"]}
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    if [vocabulary[token] for token in tokens] != list(range(len(tokens))):
+        raise SystemExit("the tokenizer's ids have gaps")
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in backend["model"]["merges"]]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL if token in special else gguf.TokenType.NORMAL for token in tokens])
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_pad_token_id(tokenizer.pad_token_id)
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(False)
+    writer.add_chat_template(tokenizer.chat_template)
 
 
 def _add_settings(writer: GGUFWriter, config: LlamaConfig) -> None:
@@ -143,9 +200,6 @@ def _add_settings(writer: GGUFWriter, config: LlamaConfig) -> None:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(2)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
 
 
@@ -226,7 +280,7 @@ def main() -> None:
     model, tokenizer = load_checkpoint(args.checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
     save_tokenizer(tokenizer, args.out)
-    write_gguf(model, args.out / "guard.gguf")
+    write_gguf(model, tokenizer, args.out / "guard.gguf")
     report = verify(model, tokenizer, args.out, args.data, args.rows)
     print(json.dumps(report))
     if abs(report["auc_float"] - report["auc_shipped"]) > 0.005:

@@ -21,6 +21,8 @@ from guard_magic.engine.prefix_cache import with_cache
 from training.examples import IGNORE, Example, Row, batches, draw_epoch, encode, read_training
 from training.surgery import choose_tokens, count_tokens, cut_backend, cut_model, read_base, wrap_backend
 
+WHOLE = 1536  # most tokens of a prompt whose middle may not be cut, since its label may stand there
+
 
 def prepare(args: argparse.Namespace, rows: list[Row]) -> tuple[LlamaForCausalLM, dict[str, Any]]:
     """Cut the base model and its tokenizer.
@@ -180,6 +182,7 @@ def stream(rows: list[Row], tokenizer: PreTrainedTokenizerFast, args: argparse.N
     while True:
         drawn = draw_epoch(rows, rng)
         lengths = rng.choices((args.max_tokens, args.max_tokens // 2, 3 * args.max_tokens), (25, 73, 2), k=len(drawn))
+        lengths = [WHOLE if row.get("whole") else length for row, length in zip(drawn, lengths, strict=True)]
         examples = [encode(row, tokenizer, length) for row, length in zip(drawn, lengths, strict=True)]
         share = sum(row["label"] for row in drawn) / len(drawn)
         print(
