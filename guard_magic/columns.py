@@ -14,7 +14,7 @@ import pandas as pd
 
 from guard_magic.conversation import ROLE_ALIASES, Role, is_missing, looks_like_conversation, parse_messages
 from guard_magic.errors import ConversationError
-from guard_magic.formats import plain
+from guard_magic.message_forms import plain
 
 __all__ = [
     "answer_columns",

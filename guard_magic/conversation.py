@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from guard_magic.characters import is_blank
 from guard_magic.errors import ConversationError, shorten
-from guard_magic.formats import BESIDE, MESSAGE_HINT, LeftOut, is_missing, plain, read_message, unwrap
+from guard_magic.formats import unwrap
 from guard_magic.literals import begins_like_literal, read_literal
+from guard_magic.message_forms import BESIDE, MESSAGE_HINT, LeftOut, is_missing, plain, read_message
 from guard_magic.role_names import ROLE_ALIASES, Role
 from guard_magic.transcripts import count_turns, read_turns
 

@@ -26,7 +26,7 @@ from guard_magic.conversation import (
     parse_messages,
 )
 from guard_magic.errors import ConversationError
-from guard_magic.formats import MAX_MESSAGES
+from guard_magic.message_forms import MAX_MESSAGES
 from guard_magic.tables import read_frame
 
 DOCS = Path(__file__).parents[1] / "docs" / "files.md"

@@ -19,6 +19,7 @@ LAYERS = [
     "role_names",
     "literals",
     "transcripts",
+    "message_forms",
     "formats",
     "conversation",
     "roles",

@@ -488,20 +488,18 @@ def test_turns_of_a_long_table_stay_at_their_rows_beside_tool_calls(session: Ses
     contents: list[Any] = [
         "Hi",
         [{"type": "tool_use", "name": "look"}],
+        "Hello.",
         [{"type": "tool_result", "content": "flour"}, {"type": "text", "text": "How do I bake bread?"}],
-        "With flour.",
     ]
-    roles = ["user", "assistant", "user", "assistant"]
+    roles = ["user", "assistant", "assistant", "user"]
     frame = pd.DataFrame({"id": "a", "role": roles, "content": contents})
     names: Any = {"conversation_id": "id", "role": "role", "content": "content"}
     with quiet():
         scored = score_frame_turns(session, frame, names, extras=["assessed_role"], progress=False)
-        whole = score_frame(session, frame, names, progress=False)
-        asked = score_series(session, pd.Series([TURNS[:1]], name="messages"), progress=False)
-    assert scored["assessed_role"][[0, 2, 3]].tolist() == ["user", "user", "assistant"]
+        asked = score_series(session, pd.Series([TURNS[:n] for n in (1, 2, 3)], name="messages"), progress=False)
     assert scored["category"].isna().tolist() == [False, True, False, False]
-    assert scored["unsafe_score"][0] == asked["unsafe_score"][0]
-    assert scored["unsafe_score"][3] == whole["unsafe_score"].iloc[0]
+    assert scored["assessed_role"][[0, 2, 3]].tolist() == ["user", "assistant", "user"]
+    assert scored["unsafe_score"][[0, 2, 3]].tolist() == asked["unsafe_score"].tolist()
 
 
 @pytest.mark.parametrize("column", ["messages", "text", "prompt", "response"])

@@ -22,11 +22,11 @@ from guard_magic.columns import count_conversations
 from guard_magic.conversation import Conversation, Message, parse_body, parse_conversation
 from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
-from guard_magic.formats import is_message
 from guard_magic.magics.completion import make_matcher
 from guard_magic.magics.options import GUARD, MODERATE, HelpShown, ModerateOptions, parse_moderate
 from guard_magic.magics.policies import policy_list, policy_text
 from guard_magic.magics.questions import take_questions
+from guard_magic.message_forms import is_message
 from guard_magic.notices import warn_read_as_text
 from guard_magic.policy import BUILT_IN, is_policy_file
 from guard_magic.session import current_session
