@@ -102,7 +102,8 @@ def moderate(
     Parameters
     ----------
     conversation
-        A string (one user message, verbatim), a list of messages, or a `Conversation`.
+        A string (one user message, verbatim; one that holds a whole conversation is warned of), a list of messages, a
+        mapping that holds one under ``messages``, or a `Conversation`. docs/files.md has the forms that are read.
     guard
         A guard, or the name of a resident one; None for the current one (else the embedded guard).
     threshold
