@@ -17,6 +17,7 @@ __all__ = [
     "HIDDEN",
     "first_seen",
     "is_blank",
+    "is_word",
     "spell",
     "spell_hidden",
     "strip_unseen",
@@ -30,6 +31,7 @@ _SEEN = regex.compile(rf"[^{_UNSEEN}]")
 _ENDS = regex.compile(rf"\A[{_UNSEEN}]+|[\p{{Z}}\p{{Cc}}\p{{Cf}}\p{{Default_Ignorable_Code_Point}}\u2800]+\Z")
 _IGNORABLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cc}--\s]+", regex.VERSION1)
 _RUNS = regex.compile(rf"[{_UNSEEN}]+")
+_BREAKS = regex.compile(r"[\p{Z}\p{C}\p{Default_Ignorable_Code_Point}\u2800]")
 
 _ORDINARY = "|".join(
     [
@@ -95,3 +97,8 @@ def spell_hidden(text: str) -> str:
 def without_ignorable(text: str) -> str:
     """Return `text` without what takes no place: format characters, fillers, selectors and controls; spaces stay."""
     return str(_IGNORABLE.sub("", text))
+
+
+def is_word(text: str) -> bool:
+    """Say whether `text` is one word that a reader sees all of: no space, no control, nothing that has no shape."""
+    return first_seen(text) == 0 and _BREAKS.search(text) is None

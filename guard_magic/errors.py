@@ -15,6 +15,10 @@ Each carries ``message`` (what is wrong and the value seen) and ``hint`` (what t
 
 from __future__ import annotations
 
+import os
+import sys
+from types import TracebackType
+
 __all__ = [
     "ColumnError",
     "ConversationError",
@@ -29,6 +33,8 @@ __all__ = [
     "UnknownGuardError",
     "shorten",
 ]
+
+_OURS = f"{os.path.dirname(__file__)}{os.sep}"
 
 
 class GuardError(Exception):
@@ -54,6 +60,26 @@ class GuardError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.hint)
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: the user's own lines and the message, none of the lines of this package."""
+        shell = sys.modules["IPython"].get_ipython()
+        shown: list[str] = shell.InteractiveTB.structured_traceback(
+            type(self), self, _outside(self.__traceback__), tb_offset=1
+        )
+        return shown
+
+
+def _outside(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback up to the first line of this package; all of it where it begins there."""
+    frames: list[TracebackType] = []
+    while traceback is not None and not traceback.tb_frame.f_code.co_filename.startswith(_OURS):
+        frames.append(traceback)
+        traceback = traceback.tb_next
+    found = None if frames else traceback
+    for frame in reversed(frames):
+        found = TracebackType(found, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return found
 
 
 def _rebuild(kind: type[GuardError], message: str, hint: str) -> GuardError:

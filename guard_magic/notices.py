@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from guard_magic.errors import GuardWarning, shorten
+from guard_magic.callers import warn_caller
+from guard_magic.errors import shorten
 from guard_magic.progress import Progress, Watch, measure_rows
 from guard_magic.roles import RoleChanges
 from guard_magic.rows import Row
-from guard_magic.verdict import Verdicts
+from guard_magic.verdict import Verdicts, bare_reason
 from guard_magic.windows import Overflow
 
 if TYPE_CHECKING:
     from guard_magic.preparing import Request
 
 __all__ = [
-    "caller_level",
     "progress_bar",
     "progress_words",
     "warn_changed",
@@ -88,9 +86,9 @@ def warn_changed(changes: RoleChanges, n_neutralised: int) -> None:
         Conversations that held the guard's own structural text.
     """
     if changes:
-        _warn(f"messages that do not fit the guard's prompt: {changes}")
+        warn_caller(f"messages that do not fit the guard's prompt: {changes}")
     if n_neutralised:
-        _warn(
+        warn_caller(
             "the guard's own structural text (such as <END CONVERSATION> or a forged turn) was neutralised "
             f"in {n_neutralised:,} of the conversations"
         )
@@ -101,12 +99,12 @@ def warn_read_as_text(n_texts: int, n_rows: int, where: str = "") -> None:
     if not n_texts:
         return
     if n_rows == 1 and not where:
-        _warn(
+        warn_caller(
             "the text reads like a conversation and is scored as one user message: pass the list of its messages "
             "(json.loads), or put it below %%moderate"
         )
         return
-    _warn(
+    warn_caller(
         f"{n_texts:,} of {n_rows:,} texts{where and f' in {where}'} read like conversations and are scored as one "
         "message each: "
         "messages=… (instead of text=…) reads them as conversations"
@@ -117,7 +115,7 @@ def warn_cut(n_cut: int, n_rows: int, overflow: Overflow) -> None:
     """Say once how many of `n_rows` rows were too long to be read whole."""
     if n_cut:
         how = "scored in windows, of which the highest score counts" if overflow == "window" else "scored in part"
-        _warn(
+        warn_caller(
             f"{n_cut:,} of {n_rows:,} rows were too long and were {how}; "
             "guard_cut (of a verdict: cut) says what was read"
         )
@@ -126,7 +124,7 @@ def warn_cut(n_cut: int, n_rows: int, overflow: Overflow) -> None:
 def warn_kept(names: Sequence[str]) -> None:
     """Say once which columns stay as they are though they could be an earlier call's, whose verdicts are replaced."""
     if names:
-        _warn(
+        warn_caller(
             f"columns {', '.join(map(repr, names))} are kept as the table's own: if they are an earlier call's, they "
             "say nothing about the new verdicts (drop them, or ask for them with extras= and overwrite=True)"
         )
@@ -135,13 +133,13 @@ def warn_kept(names: Sequence[str]) -> None:
 def warn_read(remarks: Sequence[str]) -> None:
     """Say once each what there is to say of how a table was read."""
     for remark in remarks:
-        _warn(remark)
+        warn_caller(remark)
 
 
 def warn_not_rechecked(n_rows: int) -> None:
     """Say once how many rows near the threshold could not be read a second time."""
     if n_rows:
-        _warn(
+        warn_caller(
             f"{n_rows:,} rows near the threshold did not fit into memory alone and in float32: they keep their first "
             "score, which may move with the batch"
         )
@@ -152,27 +150,13 @@ def warn_unscored(verdicts: Verdicts) -> None:
     reasons: dict[str, int] = {}
     for verdict in verdicts:
         if verdict.error is not None:
-            reason = verdict.error.split(" (")[0].split(":")[0]
+            reason = bare_reason(verdict.error).split(" (")[0].split(":")[0]
             reasons[reason] = reasons.get(reason, 0) + 1
     if reasons:
         common = sorted(reasons.items(), key=lambda pair: -pair[1])[:3]
         listed = "; ".join(f"{n} × {shorten(reason, 80)[1:-1]}" for reason, n in common)
         more = f"; {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
         lost = sum(reasons.values())
-        _warn(
+        warn_caller(
             f"{lost:,} of {len(verdicts):,} rows were not scored ({listed}{more}): NA, with the reason in guard_error"
         )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, GuardWarning, stacklevel=caller_level())
-
-
-def caller_level() -> int:
-    """Return the ``stacklevel`` of the first caller that is neither this package nor IPython: the user's line."""
-    frame, level = sys._getframe(1), 1
-    while str(frame.f_globals.get("__name__", "")).split(".")[0] in ("guard_magic", "IPython", "contextlib"):
-        if frame.f_back is None:
-            break
-        frame, level = frame.f_back, level + 1
-    return level

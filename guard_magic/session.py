@@ -7,25 +7,25 @@ Resident guards, which of them is current, the current policy and threshold, and
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from guard_magic.attach import Written
 from guard_magic.cache import ScoreCache
-from guard_magic.characters import spell_hidden
+from guard_magic.callers import warn_caller
+from guard_magic.characters import is_blank, spell_hidden
+from guard_magic.checks import checked_flag, checked_guard_name, checked_share, name_of
 from guard_magic.conversation import Conversation, looks_like_conversation, parse_conversation
 from guard_magic.errors import (
     EmbeddedGuardWarning,
     LoadError,
     PolicyError,
-    ScoreError,
     UnknownGuardError,
     shorten,
 )
-from guard_magic.notices import caller_level, progress_bar, warn_read_as_text, warn_unscored
-from guard_magic.policy import Policy, as_policy
+from guard_magic.notices import progress_bar, warn_read_as_text, warn_unscored
+from guard_magic.policy import LLAMA_GUARD_3, Policy, as_policy, listed_codes
 from guard_magic.progress import Watch
 from guard_magic.roles import Assess, RoleRules, checked_assess, checked_roles
 from guard_magic.scoring import Request, make_ready, score_rows
@@ -36,10 +36,12 @@ from guard_magic.windows import Overflow, checked_overflow
 if TYPE_CHECKING:
     from guard_magic.engine.guard import Guard
 
-__all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "Session", "current_session"]
+__all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "EMBEDDED_POLICY", "Session", "current_session"]
 
 DEFAULT_THRESHOLD = 0.5
 EMBEDDED_NAME = "embedded"
+EMBEDDED_POLICY = LLAMA_GUARD_3
+"""What the embedded guard was trained to tell apart; it can be asked about nothing else."""
 _MODEL_VARIABLE = "GUARD_MAGIC_MODEL"
 
 
@@ -55,26 +57,25 @@ class Session:
         self.written = Written()
         self._sources: dict[str, tuple[object, ...]] = {}
 
-    def load(self, source: str, *, name: str | None = None, **options: Any) -> Guard:
+    def load(self, source: str | os.PathLike[str], *, name: str | None = None, **options: Any) -> Guard:
         """Load a guard and make it current; the same one again is only made current.
 
         Parameters
         ----------
         source
-            ``"embedded"``, a folder, a ``.gguf`` file or a hub id.
+            ``"embedded"``, a folder, a ``.gguf`` file or a hub id; text or a path.
         name
-            Its name in this session; by default the last part of `source`.
+            Its name in this session, one word; by default the last part of `source`.
         **options
             As for `guard_magic.engine.loader.load_guard`.
         """
-        if not isinstance(source, str) or not source.strip():
-            raise LoadError(
-                f"no guard to load: {shorten(source)}",
-                hint="Pass 'embedded', a hub id, or a path as text; wrap() takes models.",
-            )
-        called = name or source.rstrip("/").rsplit("/", 1)[-1]
+        place = _checked_source(source)
+        called = name_of(place) if name is None else checked_guard_name(name)
+        from guard_magic.engine.loader import checked_options, load_guard
+
+        checked_options(**options)
         usual = {"min_verdict_mass": 0.9, "compile": False}
-        wanted = (source, *sorted((k, v) for k, v in options.items() if v is not None and usual.get(k) != v))
+        wanted = (place, *sorted((k, str(v)) for k, v in options.items() if v is not None and usual.get(k) != v))
         if called in self.guards:
             if self._sources.get(called) != wanted:
                 raise LoadError(
@@ -82,19 +83,21 @@ class Session:
                     hint=f"Unload it (%guard unload {called}) or give this one another name.",
                 )
             return self.use(called)
-        from guard_magic.engine.loader import load_guard
-
-        guard = load_guard(source, name=called, **options)
+        guard = load_guard(place, name=called, **options)
         self._sources[called] = wanted
         return self._add(guard)
 
     def wrap(self, model: Any, tokenizer: Any, *, name: str, **options: Any) -> Guard:
         """Make a guard of a model loaded elsewhere, and make it current; the model is never changed."""
+        called = checked_guard_name(name)
+        if called in self.guards:
+            raise LoadError(f"a guard called {called!r} is resident already", hint="Choose another name or unload it.")
+        from guard_magic.engine.evidence import wrapping
         from guard_magic.engine.guard import Guard
 
-        if name in self.guards:
-            raise LoadError(f"a guard called {name!r} is resident already", hint="Choose another name or unload it.")
-        return self._add(Guard(model, tokenizer, name=name, **options))
+        with wrapping(called):
+            guard = Guard(model, tokenizer, name=called, **options)
+        return self._add(guard)
 
     def use(self, name: str) -> Guard:
         """Make a resident guard current."""
@@ -104,10 +107,10 @@ class Session:
 
     def unload(self, name: str | None = None) -> str:
         """Drop a guard (None: the current one) and give its memory back; returns its name."""
-        called = name or self.current
-        if called is None:
+        if name is None and self.current is None:
             raise UnknownGuardError("no guard is resident", hint="There is nothing to unload.")
-        guard = self._resident(called)
+        guard = self._resident(self.current if name is None else name)
+        called = guard.name
         del self.guards[called]
         self._sources.pop(called, None)
         if self.current == called:
@@ -142,7 +145,7 @@ class Session:
 
     def set_threshold(self, threshold: float) -> float:
         """Set the score from which rows are flagged, in [0, 1]."""
-        self.threshold = _checked_share("threshold", threshold)
+        self.threshold = checked_share("threshold", threshold)
         return self.threshold
 
     def set_policy(self, policy: object) -> Policy | None:
@@ -160,18 +163,17 @@ class Session:
         if isinstance(guard, Guard):
             return guard
         if guard is not None and not isinstance(guard, str):
-            raise UnknownGuardError(f"{shorten(guard)} is no guard", hint="Pass a name or a Guard.")
-        name = guard or self.current
+            raise UnknownGuardError(f"{shorten(guard)} is not a guard", hint="Pass a name or a Guard.")
+        name = self.current if guard is None else guard
         if name is not None:
             return self.load(EMBEDDED_NAME) if self._is_embedded_unloaded(name) else self._resident(name)
         source = os.environ.get(_MODEL_VARIABLE, "").strip()
         if source:
             return self.load(source)
-        warnings.warn(
+        warn_caller(
             "no guard is loaded: using the small embedded one, a starter and no substitute for a full-size guard. "
             "Load one with %guard load meta-llama/Llama-Guard-3-8B",
             EmbeddedGuardWarning,
-            stacklevel=caller_level(),
         )
         return self.load(EMBEDDED_NAME)
 
@@ -189,21 +191,21 @@ class Session:
         recheck: float | None = None,
     ) -> Request:
         """Settle what is asked: explicit arguments first, then the session's choices, then the guard's own."""
-        flag_at = self.threshold if threshold is None else _checked_share("threshold", threshold)
-        distance = None if recheck is None else _checked_share("recheck", recheck)
-        if not isinstance(generate, bool):
-            raise ScoreError(f"generate={shorten(generate)} is not true or false", hint="Use generate=True or False.")
-        how = (checked_roles(roles), generate, checked_assess(assess), checked_overflow(overflow), distance)
+        flag_at = self.threshold if threshold is None else checked_share("threshold", threshold)
+        distance = None if recheck is None else checked_share("recheck", recheck)
+        text = checked_flag("generate", generate)
+        how = (checked_roles(roles), text, checked_assess(assess), checked_overflow(overflow), distance)
         chosen = self.policy if policy is None else as_policy(policy)
-        excluded = _checked_codes(exclude)
-        found = self.guard(guard)
+        excluded = listed_codes(exclude)
         try:
+            if self._is_embedded(guard):
+                _check_embedded(chosen, excluded)
+            found = self.guard(guard)
             asked = found.asked_policy(chosen, excluded)
         except PolicyError as error:
-            if policy is None and chosen is not None and not excluded:
-                hint = f"{error.hint} The policy is the session's: %guard policy reset."
-                raise PolicyError(error.message, hint=hint) from None
-            raise
+            is_kept = policy is None and chosen is not None and not excluded
+            advice = " The policy is the session's: %guard policy reset." if is_kept else ""
+            raise PolicyError(error.message, hint=error.hint + advice) from None
         return Request(found, asked, flag_at, *how)
 
     def moderate(self, conversation: object, request: Request) -> Verdict:
@@ -253,11 +255,10 @@ class Session:
             One a row, in order. What was not scored is counted in one `GuardWarning`.
         """
         if request.guard.is_embedded and rows:
-            warnings.warn(
+            warn_caller(
                 f"{len(rows):,} rows are scored by the small embedded guard: a starter that misses much, "
                 "no substitute for a full-size guard (see its MODEL_CARD.md)",
                 EmbeddedGuardWarning,
-                stacklevel=caller_level(),
             )
         shown = (
             progress_bar(rows, request, spell_hidden(f"{request.guard.name} · {label}"), together)
@@ -277,14 +278,45 @@ class Session:
     def _is_embedded_unloaded(self, name: str) -> bool:
         return name == EMBEDDED_NAME and name not in self.guards
 
-    def _resident(self, name: str) -> Guard:
-        found = self.guards.get(name)
+    def _is_embedded(self, guard: object) -> bool:
+        """Say whether the guard meant is the embedded one, loaded or not."""
+        name = self.current if guard is None else guard
+        if name is None:
+            return os.environ.get(_MODEL_VARIABLE, "").strip() in ("", EMBEDDED_NAME)
+        if isinstance(name, str):
+            return self._is_embedded_unloaded(name) or (name in self.guards and self.guards[name].is_embedded)
+        return bool(getattr(name, "is_embedded", False))
+
+    def _resident(self, name: object) -> Guard:
+        found = self.guards.get(name) if isinstance(name, str) else None
         if found is None:
             resident = ", ".join(self.guards) or "none"
             raise UnknownGuardError(
-                f"no guard {shorten(name)} is resident (resident: {resident})", hint=f"Load it: %guard load {name}"
+                f"no guard {shorten(name)} is resident (resident: {resident})",
+                hint="Load it with %guard load, or pass the name of a resident one (%guard status).",
             )
         return found
+
+
+def _checked_source(source: object) -> str:
+    place = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if not isinstance(place, str) or is_blank(place):
+        raise LoadError(
+            f"no guard to load: {shorten(source)}",
+            hint="Pass 'embedded', a hub id, or a path as text; wrap() takes models.",
+        )
+    return place
+
+
+def _check_embedded(policy: Policy | None, exclude: Iterable[str]) -> None:
+    """Refuse what the embedded guard cannot be asked, before it is loaded: its prompt carries no policy."""
+    if (policy or EMBEDDED_POLICY).without(exclude) != EMBEDDED_POLICY:
+        what = "leave hazards out" if policy is None else f"be asked about policy {policy.name!r}"
+        raise PolicyError(
+            f"the embedded guard cannot {what}: its prompt carries no policy",
+            hint="Load a guard that takes one (%guard load meta-llama/Llama-Guard-3-8B), or leave out policy and "
+            "exclude.",
+        )
 
 
 _SESSION = Session()
@@ -293,27 +325,3 @@ _SESSION = Session()
 def current_session() -> Session:
     """Return the session of this Python process."""
     return _SESSION
-
-
-def _checked_codes(exclude: Iterable[str] | None) -> list[str]:
-    try:
-        codes = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    except (TypeError, ValueError):
-        codes = [exclude]  # type: ignore[list-item]
-    wrong = [code for code in codes if not isinstance(code, str)]
-    if wrong:
-        raise PolicyError(
-            f"exclude= takes hazard codes, not {shorten(wrong[0])}", hint='Such as exclude=["S6", "S13"].'
-        )
-    return codes
-
-
-def _checked_share(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not 0.0 <= number <= 1.0:
-        usual = {"threshold": "0.5 is the usual start.", "recheck": "0.05 is a usual distance from the threshold."}
-        raise ScoreError(f"{name} {shorten(value)} is no number in [0, 1]", hint=usual[name])
-    return number

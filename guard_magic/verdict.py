@@ -28,9 +28,11 @@ __all__ = [
     "Reading",
     "Verdict",
     "Verdicts",
+    "bare_reason",
     "checked_extras",
     "column_names",
     "judge",
+    "reason_of",
     "unscored",
 ]
 
@@ -51,6 +53,9 @@ EXTRAS = (
 ANSWERS = ("controversial", "refusal", "request_harmful")
 """Names of the other answers that guards of the known families give."""
 _RENAMED = {"cut": "guard_cut"}
+_HINT = ". Hint: "
+_ROUNDING = 1e-3
+"""How far above 0 the logarithm of a probability may be: sums of probabilities are rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,15 @@ class Reading:
 
     def is_readable(self, min_verdict_mass: float) -> bool:
         """Say whether the guard answered at all: all numbers there, and enough mass on the verdicts."""
-        there = (self.log_unsafe, self.log_safe, self.verdict_mass, *self.log_codes, *(p for _, p in self.answers))
-        if any(math.isnan(x) for x in there) or max(self.log_codes) == -math.inf:
+        return self.is_number and 0.0 < self.verdict_mass >= min_verdict_mass
+
+    @property
+    def is_number(self) -> bool:
+        """Whether all that was read are probabilities, and some hazard has one."""
+        logs = (self.log_unsafe, self.log_safe, *self.log_codes)
+        if not all(log <= _ROUNDING for log in logs) or max(self.log_codes) == -math.inf:  # NaN is not below either
             return False
-        return self.verdict_mass >= min_verdict_mass
+        return not any(math.isnan(share) for share in (self.verdict_mass, *(share for _, share in self.answers)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +167,7 @@ class Verdict:
     guard
         ``name@revision`` of the guard that answered.
     error
-        Why the row was not scored; None where it was.
+        Why the row was not scored and, where that is known, what to do about it; None where it was.
     conversation, policy
         What was read and what was asked, for display; not part of equality, None in large tables.
     """
@@ -214,7 +224,7 @@ def judge(
             policy=policy,
         )
     score = reading.unsafe_score
-    flagged = not score < threshold  # a threshold that is no number flags everything
+    flagged = not score < threshold <= 1.0  # a threshold that no score reaches, or that is no number, flags all
     scores = dict(zip(policy.codes, reading.category_scores, strict=True))
     return Verdict(
         unsafe_score=score,
@@ -247,7 +257,7 @@ def unscored(
     conversation: Conversation | None = None,
     policy: Policy | None = None,
 ) -> Verdict:
-    """Return the verdict of a row that could not be scored, with the reason."""
+    """Return the verdict of a row that could not be scored, with the reason and what to do about this row."""
     return Verdict(
         unsafe_score=None,
         category=None,
@@ -258,10 +268,21 @@ def unscored(
         n_tokens=n_tokens,
         n_neutralised=n_neutralised,
         guard=guard,
-        error=str(reason),
+        error=reason_of(reason),
         conversation=conversation,
         policy=policy,
     )
+
+
+def reason_of(reason: GuardError | str) -> str:
+    """Return why a row was not scored, with the hint of an error: rows differ in what to do about them."""
+    hint = getattr(reason, "hint", "")
+    return f"{reason}{_HINT}{hint}" if hint else str(reason)
+
+
+def bare_reason(error: str) -> str:
+    """Return the reason in a verdict's `error` without its hint."""
+    return error.partition(_HINT)[0]
 
 
 class Verdicts(Sequence[Verdict]):
@@ -411,9 +432,7 @@ def _shares(logs: Sequence[float]) -> list[float]:
 
 
 def _unreadable(reading: Reading, min_verdict_mass: float) -> str:
-    if reading.is_readable(0.0):
-        return (
-            f"the guard answered neither safe nor unsafe (verdict mass {reading.verdict_mass:.2g}, "
-            f"at least {min_verdict_mass:g} is needed)"
-        )
-    return "the guard's answer is not a number"
+    if not reading.is_number:
+        return "the guard's answer is not a number"
+    needed = f", at least {min_verdict_mass:g} is needed" if min_verdict_mass > 0 else ""
+    return f"the guard answered neither safe nor unsafe (verdict mass {reading.verdict_mass:.2g}{needed})"

@@ -14,8 +14,10 @@ PACKAGE = Path(__file__).parents[1] / "guard_magic"
 
 LAYERS = [
     "errors",
+    "callers",
     "calls",
     "characters",
+    "checks",
     "role_names",
     "literals",
     "transcripts",

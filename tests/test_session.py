@@ -183,7 +183,7 @@ def test_moderate_raises_for_what_cannot_be_read(session: Session) -> None:
 def test_unknown_guards_are_never_replaced(session: Session) -> None:
     with pytest.raises(UnknownGuardError, match=r"no guard .nobody. is resident \(resident: tiny\)"):
         session.request(guard="nobody")
-    with pytest.raises(UnknownGuardError, match="is no guard"):
+    with pytest.raises(UnknownGuardError, match="is not a guard"):
         session.request(guard=3)
     with pytest.raises(UnknownGuardError):
         session.use("nobody")

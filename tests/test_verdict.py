@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guard_magic.conversation import parse_conversation
-from guard_magic.errors import ColumnError, ScoreError
+from guard_magic.errors import ColumnError, GuardWarning, ScoreError
+from guard_magic.notices import warn_unscored
 from guard_magic.policy import LLAMA_GUARD_3
-from guard_magic.verdict import COLUMNS, EXTRAS, Reading, Verdict, Verdicts, judge, unscored
+from guard_magic.verdict import COLUMNS, EXTRAS, Reading, Verdict, Verdicts, bare_reason, judge, unscored
 
 CODES = LLAMA_GUARD_3.codes
 
@@ -108,6 +111,53 @@ def test_an_unreadable_answer_is_never_safe(bad: Reading, reason: str, threshold
     assert frame["unsafe_score"].isna().all()
 
 
+_LOGS = st.one_of(
+    st.floats(max_value=0, allow_nan=False), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e-9, 5.0, -745.2])
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    unsafe=_LOGS,
+    safe=_LOGS,
+    code=_LOGS,
+    threshold=st.one_of(st.floats(), st.floats(0, 1), st.just(50.0)),
+    mass=st.one_of(st.just(0.0), st.floats(-1, 1)),
+)
+def test_only_a_readable_answer_below_a_usable_threshold_is_safe(
+    unsafe: float, safe: float, code: float, threshold: float, mass: float
+) -> None:
+    v = judge(
+        Reading(unsafe, safe, (code,) * 14, 1),
+        LLAMA_GUARD_3,
+        threshold=threshold,
+        guard="g",
+        assessed_role="user",
+        min_verdict_mass=mass,
+    )
+    if v.category == "safe":
+        assert v.unsafe_score is not None
+        assert 0 <= v.unsafe_score < threshold <= 1
+        assert math.isfinite(safe), "the guard gave safe a probability"
+        assert v.verdict_mass is not None
+        assert v.verdict_mass > 0
+        assert not math.isnan(v.log_odds or 0.0)
+    assert (v.category is None) == (v.error is not None)
+
+
+@pytest.mark.parametrize("mass", [0.0, -1.0, 0.9])
+def test_neither_verdict_is_never_safe(mass: float) -> None:
+    neither = Reading(-math.inf, -math.inf, (0.0,) * 14, 9)
+    v = judge(neither, LLAMA_GUARD_3, threshold=0.5, guard="g", assessed_role="user", min_verdict_mass=mass)
+    assert (v.category, v.flagged, v.unsafe_score) == (None, None, None)
+    assert "the guard answered neither safe nor unsafe (verdict mass 0" in str(v.error)
+
+
+@pytest.mark.parametrize("threshold", [50.0, 1.0000001, math.inf, -math.inf, -0.1, math.nan])
+def test_a_threshold_outside_0_and_1_flags_all(threshold: float) -> None:
+    assert verdict(1e-9, 0.99, threshold=threshold).flagged is True
+
+
 def test_mass_at_the_floor_is_read() -> None:
     exact = reading(0.7, 0.2)
     assert exact.is_readable(exact.verdict_mass)
@@ -116,8 +166,18 @@ def test_mass_at_the_floor_is_read() -> None:
 
 
 def test_unscored_takes_the_error_itself() -> None:
-    v = unscored(ScoreError("out of memory", hint="x"), threshold=0.5, guard="g")
+    v = unscored(ScoreError("out of memory"), threshold=0.5, guard="g")
     assert (v.error, v.category, dict(v.category_scores)) == ("out of memory", None, {})
+
+
+def test_what_to_do_about_a_row_stands_behind_its_reason() -> None:
+    v = unscored(ScoreError("too long: 9,000 tokens", hint="Cut it."), threshold=0.5, guard="g")
+    assert v.error == "too long: 9,000 tokens. Hint: Cut it."
+    assert Verdicts([v], LLAMA_GUARD_3).to_frame()["guard_error"][0] == v.error
+    assert bare_reason(v.error) == "too long: 9,000 tokens"
+    assert bare_reason("no hint here") == "no hint here"
+    with pytest.warns(GuardWarning, match=r"1 of 1 rows were not scored \(1 × too long\)"):
+        warn_unscored(Verdicts([v], LLAMA_GUARD_3))
 
 
 def test_equality_ignores_what_is_only_shown() -> None:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from guard_magic.conversation import Conversation
+import pandas as pd
+
+from guard_magic.conversation import Conversation, Message
 from guard_magic.engine.batching import group_positions, nested_prefixes
 from guard_magic.engine.local import TokenRow
-from guard_magic.errors import ConversationError
+from guard_magic.errors import ConversationError, shorten
 from guard_magic.protocols.inquiry import Question
 from guard_magic.protocols.plan import Prompt
 from guard_magic.roles import RoleChanges
 
-__all__ = ["MAX_CONVERSATION", "Asked", "check_size", "longest_prompt", "make_keys", "runs", "token_rows"]
+__all__ = [
+    "MAX_CONVERSATION",
+    "Asked",
+    "check_size",
+    "checked_conversations",
+    "longest_prompt",
+    "make_keys",
+    "runs",
+    "token_rows",
+]
 
 MAX_CONVERSATION = 4_000_000
 """Characters of all messages of a conversation together, at the most: tokenizing these takes about 400 MB."""
@@ -59,6 +70,36 @@ def check_size(conversation: Conversation) -> None:
             f"at most {MAX_CONVERSATION:,} are read",
             hint="Split it into several conversations and score each.",
         )
+
+
+def checked_conversations(values: object) -> list[object]:
+    """Return conversations as a list; an iterator is read once.
+
+    Raises
+    ------
+    ConversationError
+        For one conversation, a table, what has no order, or what is not many.
+    """
+    if isinstance(values, str | bytes | Mapping | Conversation | Message):
+        raise _not_many(values, "Put one conversation into a list: guard.score([conversation]).")
+    if isinstance(values, pd.DataFrame):
+        raise _not_many(values, "For a table: df.guard.score(), or pass one of its columns.")
+    if isinstance(values, set | frozenset):
+        raise _not_many(values, "It has no order that scores could come back in: pass a list, such as sorted(…).")
+    if getattr(values, "ndim", 1) != 1:
+        raise _not_many(values, "Pass one dimension, one conversation an element: list(array.ravel()) for texts.")
+    try:
+        found: list[object] = list(values)  # type: ignore[call-overload]
+    except TypeError:
+        raise _not_many(values, "Pass a list: guard.score([conversation]).") from None
+    if any(isinstance(value, Mapping | Message) for value in found):
+        raise _not_many(values, "Put one conversation into a list: guard.score([conversation]).")
+    return found
+
+
+def _not_many(values: object, hint: str) -> ConversationError:
+    kind = type(values).__name__
+    return ConversationError(f"expected a list of conversations, got {kind}: {shorten(values)}", hint=hint)
 
 
 def runs(conversations: Sequence[Conversation]) -> Iterator[Sequence[Conversation]]:

@@ -7,32 +7,31 @@ readings into verdicts. It holds no threshold, no current policy and no cache: t
 from __future__ import annotations
 
 import itertools
-import warnings
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
+from guard_magic.callers import warn_caller
 from guard_magic.characters import spell_hidden
-from guard_magic.conversation import Conversation, Message, parse_conversation
-from guard_magic.engine.asked import Asked, check_size, longest_prompt, make_keys, runs
+from guard_magic.checks import checked_flag, checked_guard_name, checked_share
+from guard_magic.conversation import Conversation, parse_conversation
+from guard_magic.engine.asked import Asked, check_size, checked_conversations, longest_prompt, make_keys, runs
 from guard_magic.engine.batching import group_positions
-from guard_magic.engine.evidence import check_parts, evidence_of
+from guard_magic.engine.evidence import check_parts, evidence_of, try_model
 from guard_magic.engine.local import LocalEngine
 from guard_magic.engine.reading import read_rows
 from guard_magic.errors import (
     ConversationError,
     GuardError,
-    GuardWarning,
     LoadError,
     ProtocolError,
     ScoreError,
     UnknownGuardError,
-    shorten,
 )
-from guard_magic.policy import Policy
+from guard_magic.policy import Policy, as_policy
 from guard_magic.protocols.inquiry import GuardProtocol, Inquiry
 from guard_magic.protocols.plan import Prompt
-from guard_magic.protocols.registry import find_protocol
-from guard_magic.roles import RoleChanges, RoleRules, adapt_roles, try_adapt
+from guard_magic.protocols.registry import checked_protocol, find_protocol
+from guard_magic.roles import RoleChanges, RoleRules, adapt_roles, checked_roles, try_adapt
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 
 __all__ = ["Asked", "Guard"]
@@ -89,21 +88,26 @@ class Guard:
         min_verdict_mass: float = 0.9,
         is_embedded: bool = False,
     ) -> None:
+        self.name = checked_guard_name(name)
+        self.min_verdict_mass = checked_share("min_verdict_mass", min_verdict_mass, LoadError)
+        compiles = checked_flag("compile", compile, LoadError)
+        checked_protocol(protocol)
         check_parts(model, tokenizer)
-        self.name = name
         self.revision = revision
-        self.min_verdict_mass = min_verdict_mass
         self.is_embedded = is_embedded
-        self.engine = LocalEngine(model, compiles=compile)
+        self.engine = LocalEngine(model, compiles=compiles)
+        with self.engine.lock:
+            try_model(self.engine.look().own, name)
         self.family: GuardProtocol = find_protocol(evidence_of(model, tokenizer, name), protocol)
         self._tokenizer = tokenizer
         self._identity = identity or f"{name}#{next(_UNIQUE)}"
         self._plans: dict[Policy | None, Inquiry] = {}
         self._lead = self.family.leads[0]
         self._choose_lead()
-        if compile and not self.engine.packs:
-            message = f"compile=True changes nothing for {name}: its rows are padded, and only packed ones are compiled"
-            warnings.warn(message, GuardWarning, stacklevel=2)
+        if compiles and not self.engine.packs:
+            warn_caller(
+                f"compile=True changes nothing for {name}: its rows are padded, and only packed ones are compiled"
+            )
         self.policy = self.plan(None).policy
 
     def __repr__(self) -> str:
@@ -171,8 +175,9 @@ class Guard:
         """Names of the other answers that its verdicts carry."""
         return self.plan(None).answer_names
 
-    def plan(self, policy: Policy | None) -> Inquiry:
-        """Return how this guard asks about `policy` (None: its own)."""
+    def plan(self, policy: object) -> Inquiry:
+        """Return how this guard asks about `policy` (None: its own), whatever `as_policy` reads."""
+        policy = None if policy is None else as_policy(policy)
         if policy not in self._plans:
             made = self.family.inquire(self._tokenizer, policy, lead=self._lead, like=self._plans.get(None))
             if len(self._plans) > _MAX_PLANS:
@@ -180,15 +185,15 @@ class Guard:
             self._plans[policy] = made
         return self._plans[policy]
 
-    def asked_policy(self, policy: Policy | None, exclude: Iterable[str] = ()) -> Policy:
-        """Return the policy that is asked about: `policy` or the guard's own, less `exclude`.
+    def asked_policy(self, policy: object = None, exclude: Iterable[str] | None = ()) -> Policy:
+        """Return the policy that is asked about: `policy` (None: the guard's own), less `exclude`.
 
         Raises
         ------
         PolicyError
             For unknown codes, or where the guard's prompt carries no policy.
         """
-        asked = (policy or self.policy).without(exclude)
+        asked = (self.policy if policy is None else as_policy(policy)).without(exclude)
         self.plan(None if asked == self.policy else asked)
         return asked
 
@@ -336,10 +341,10 @@ class Guard:
 
     def score(
         self,
-        conversations: Sequence[object],
+        conversations: Iterable[object],
         *,
-        policy: Policy | None = None,
-        exclude: Iterable[str] = (),
+        policy: object = None,
+        exclude: Iterable[str] | None = (),
         threshold: float = 0.5,
         roles: RoleRules = "merge",
         generate: bool = False,
@@ -349,11 +354,12 @@ class Guard:
         Parameters
         ----------
         conversations
-            Anything `parse_conversation` reads, one a row.
+            Anything `parse_conversation` reads, one a row: a list, a Series, an array, or an iterator, which is read
+            once.
         policy, exclude
             The hazards asked about; None for the guard's own.
         threshold
-            `unsafe_score` from which a row is flagged.
+            `unsafe_score` from which a row is flagged, in [0, 1].
         roles
             What to do with roles the guard's template has no place for.
         generate
@@ -363,28 +369,31 @@ class Guard:
         -------
         Verdicts
             In the order of `conversations`; rows that could not be scored carry their error.
+
+        Raises
+        ------
+        ConversationError
+            Where `conversations` is one conversation, a table, or has no order.
+        GuardError
+            For an option that cannot be used, before any work.
         """
-        if isinstance(conversations, str | Mapping | Conversation) or any(
-            isinstance(value, Mapping | Message) for value in conversations
-        ):
-            raise ConversationError(
-                f"expected a list of conversations, got {shorten(conversations)}",
-                hint="Put one conversation into a list: guard.score([conversation]).",
-            )
+        values = checked_conversations(conversations)
+        flag_at, writes = checked_share("threshold", threshold), checked_flag("generate", generate)
+        checked_roles(roles)
         asked_policy = self.asked_policy(policy, exclude)
         asking = None if asked_policy == self.policy else asked_policy
-        rows = self._try_ask_all(conversations, asking, roles)
+        rows = self._try_ask_all(values, asking, roles)
         asked = [row for row in rows if isinstance(row, Asked)]
         results: dict[int, Reading | ScoreError] = {}
         for batch in self.read(asked, policy=asking):
             results.update(batch)
         ordered = [results[i] for i in range(len(asked))]
-        texts = self._texts(asked, ordered, asking) if generate else [None] * len(asked)
+        texts = self._texts(asked, ordered, asking) if writes else [None] * len(asked)
         judged = iter(
-            self.verdict(row, result, asked_policy, threshold, text)
+            self.verdict(row, result, asked_policy, flag_at, text)
             for row, result, text in zip(asked, ordered, texts, strict=True)
         )
-        lost = {"threshold": threshold, "guard": self.label}
+        lost = {"threshold": flag_at, "guard": self.label}
         return Verdicts(
             [next(judged) if isinstance(row, Asked) else unscored(row, **lost) for row in rows],  # type: ignore[arg-type]
             asked_policy,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,15 +25,18 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 from transformers.utils import quantization_config as quantization_configs
 
+from guard_magic.characters import is_blank
+from guard_magic.checks import checked_flag, checked_share
 from guard_magic.engine import memory
 from guard_magic.engine.content import hashing
 from guard_magic.engine.guard import Guard
 from guard_magic.engine.load_errors import load_error
 from guard_magic.engine.processes import check_process
 from guard_magic.engine.quantize import QUANTIZATIONS, check_device, quantization_config, quantize_linears
-from guard_magic.errors import GuardError, LoadError
+from guard_magic.errors import GuardError, LoadError, shorten
+from guard_magic.protocols.registry import checked_protocol
 
-__all__ = ["EMBEDDED", "free_memory", "load_guard"]
+__all__ = ["EMBEDDED", "checked_options", "free_memory", "load_guard"]
 
 EMBEDDED = Path(__file__).parent.parent / "embedded"
 """Where the embedded guard lies in the installed package."""
@@ -48,6 +52,13 @@ _READ_IMAGES = frozenset({"mllama", "llama4"})
 
 _WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the names of architectures end that write text, and so can be asked for a verdict."""
+
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_.-]{1,96}")
+"""How a hub id looks: an owner and a name."""
+
+_SHOWN = 12
+"""File names listed in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,8 @@ def load_guard(
     ----------
     source
         ``"embedded"``, a folder, a ``.gguf`` file, or a hub id such as ``meta-llama/Llama-Guard-3-8B``. A folder
-        or hub id may hold a PEFT adapter: it is merged into its base model (needs ``peft``).
+        or hub id may hold a PEFT adapter: it is merged into its base model (needs ``peft``). Of a folder with
+        safetensors and GGUF files the safetensors are read; of several GGUF files none is chosen.
     name
         How it is called in the session.
     device
@@ -116,8 +128,15 @@ def load_guard(
         Where it is no guard that can be asked.
     """
     check_process()
-    if quantization is not None and quantization not in QUANTIZATIONS:
-        raise LoadError(f"no quantization {quantization!r}", hint="Use 'int8', 'int4' or 'fp8', or leave it out.")
+    checked_options(
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        quantization=quantization,
+        compile=compile,
+        protocol=protocol,
+        min_verdict_mass=min_verdict_mass,
+    )
     found = _locate(EMBEDDED if source == "embedded" else source, revision)
     if found.gguf and quantization:
         raise LoadError(
@@ -145,6 +164,34 @@ def load_guard(
         )
 
 
+def checked_options(
+    *,
+    device: object = None,
+    dtype: object = None,
+    revision: object = None,
+    quantization: object = None,
+    compile: object = False,
+    protocol: object = None,
+    min_verdict_mass: object = 0.9,
+) -> None:
+    """Check the options of `load_guard` before any work; what cannot be meant is a `LoadError` or `ProtocolError`."""
+    if not (device is None or isinstance(device, str | torch.device) or type(device) is int):
+        raise LoadError(f"device {shorten(device)} is not a device's name", hint="Use 'cuda', 'cuda:1', 'mps', 'cpu' …")
+    if not (dtype is None or isinstance(dtype, str | torch.dtype)):
+        raise LoadError(f"no number format {shorten(dtype)}", hint="Use 'float32', 'bfloat16' or 'float16'.")
+    if revision is not None and (not isinstance(revision, str) or is_blank(revision)):
+        raise LoadError(
+            f"revision {shorten(revision)} is not the name of one", hint="Use a branch, tag or commit, as text."
+        )
+    if quantization is not None and not (isinstance(quantization, str) and quantization in QUANTIZATIONS):
+        raise LoadError(
+            f"no quantization {shorten(quantization)}", hint="Use 'int8', 'int4' or 'fp8', or leave it out."
+        )
+    checked_flag("compile", compile, LoadError)
+    checked_protocol(protocol)
+    checked_share("min_verdict_mass", min_verdict_mass, LoadError)
+
+
 def free_memory() -> None:
     """Give back what unloaded models held, to the system and to the device."""
     gc.collect()
@@ -154,27 +201,52 @@ def free_memory() -> None:
 
 
 def _locate(where: str | Path, revision: str | None = None) -> _Source:
-    path = Path(where).expanduser()
     text = str(where)
-    is_file = path.suffix == ".gguf" and path.is_file()
-    if not is_file and not path.is_dir():
-        if path.is_absolute() or text.startswith((".", "~")) or text.count("/") != 1:
+    path, is_file, is_folder = _seen(text)
+    if not is_file and not is_folder:
+        if not _HUB_ID.fullmatch(text):
             raise LoadError(
-                f"no folder or GGUF file {text!r}, and it is no hub id",
+                f"no folder or GGUF file {shorten(text)}, and it is not a hub id",
                 hint="A hub id looks like meta-llama/Llama-Guard-3-8B; the guard in the package is called 'embedded'.",
             )
         return _Source(text, None, False, revision)
     if revision is not None:
         raise LoadError(
-            f"revision={revision!r} was asked of {text}, which is on this machine",
+            f"revision={shorten(revision)} was asked of {text}, which is on this machine",
             hint="Only hub ids have revisions: leave it out.",
         )
     if is_file:
         return _Source(str(path.parent), path.name, True)
-    found = sorted(path.glob("*.gguf"))
-    if found and not (path / "config.json").exists():
-        return _Source(str(path), found[0].name, True)
-    return _Source(str(path), None, True)
+    return _Source(str(path), _gguf_in(path), True)
+
+
+def _seen(text: str) -> tuple[Path, bool, bool]:
+    """Return a path, whether it is a GGUF file, and whether it is a folder; what cannot be a path is neither."""
+    path = Path(text)
+    try:
+        path = path.expanduser()
+        return path, path.suffix.lower() == ".gguf" and path.is_file(), path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long, a lone surrogate, the home of a user who is not there
+        return path, False, False
+
+
+def _gguf_in(folder: Path) -> str | None:
+    """Return the GGUF file of a folder that holds no other model; of several, none is chosen."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise LoadError(f"{folder} cannot be read: {error.strerror}", hint="Check its permissions.") from None
+    found = [name for name in names if name.lower().endswith(".gguf")]
+    if not found or "adapter_config.json" in names:
+        return None
+    if "config.json" in names and any(name.endswith(".safetensors") for name in names):
+        return None
+    if len(found) > 1:
+        raise LoadError(
+            f"{folder} holds {len(found)} GGUF files: {', '.join(found[:_SHOWN])}{' …' if len(found) > _SHOWN else ''}",
+            hint=f"Pass the one that is meant: load({str(folder / found[0])!r}).",
+        )
+    return found[0]
 
 
 def _open(

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from guard_magic.engine.quantize import bits_per_weight
-from guard_magic.errors import LoadError
+from guard_magic.errors import LoadError, shorten
 
 __all__ = [
     "CPU_BUDGET",
@@ -95,9 +95,12 @@ def choose_device(device: str | None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise LoadError(f"device {device!r} cannot be used: {error}", hint="Leave device out to choose one.") from None
+        torch.empty(1, device=chosen).tolist()  # the meta device holds nothing that could be read
+    except Exception as error:  # each device refuses in its own way
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise LoadError(
+            f"device {shorten(device)} cannot be used: {reason}", hint="Leave device out to choose one."
+        ) from None
     return chosen
 
 
@@ -115,7 +118,7 @@ def choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype:
         return native_dtype(device.type, capability=capability, new_macos=new_macos)
     chosen = getattr(torch, str(dtype).removeprefix("torch."), None)
     if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point or chosen.itemsize < 2:
-        raise LoadError(f"no number format {dtype!r}", hint="Use 'float32', 'bfloat16' or 'float16'.")
+        raise LoadError(f"no number format {shorten(dtype)}", hint="Use 'float32', 'bfloat16' or 'float16'.")
     return chosen
 
 

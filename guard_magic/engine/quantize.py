@@ -16,7 +16,6 @@ rows depend on their neighbours; torchao 0.18 has no int4 for the CPU.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,8 +26,9 @@ from transformers.quantizers import HfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from guard_magic.callers import warn_caller
 from guard_magic.engine.float8 import FLOAT8, Float8Linear, float8_obstacle
-from guard_magic.errors import GuardWarning, LoadError
+from guard_magic.errors import LoadError
 
 __all__ = [
     "QUANTIZATIONS",
@@ -109,11 +109,9 @@ def check_device(quantization: str, device: torch.device) -> None:
             hint="Use quantization='int8', which works on every device.",
         ) from None
     if obstacle:
-        warnings.warn(
+        warn_caller(
             f"quantization='fp8' saves no time on {device} ({obstacle}): it rounds as a GPU with FP8 hardware does and "
-            "is slower than whole weights; 'int8' is as small and closer to them",
-            GuardWarning,
-            stacklevel=3,
+            "is slower than whole weights; 'int8' is as small and closer to them"
         )
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from guard_magic.callers import warn_caller
 from guard_magic.column_plan import plan_columns
 from guard_magic.conversation import Conversation, is_missing
-from guard_magic.errors import ColumnError, ConversationError, GuardWarning, LabelError, shorten
+from guard_magic.errors import ColumnError, ConversationError, LabelError, shorten
 from guard_magic.exports.plain import plain
 from guard_magic.labels import LABELS, conversation_key
 from guard_magic.tables import Row, read_frame
@@ -71,9 +71,7 @@ def read_tasks(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> list[T
         else:
             tasks[key] = _with_more(tasks[key], said)
     if n_lost:
-        warnings.warn(
-            GuardWarning(f"{n_lost} of {len(frame)} rows hold no readable conversation and were left out"), stacklevel=3
-        )
+        warn_caller(f"{n_lost} of {len(frame)} rows hold no readable conversation and were left out")
     return list(tasks.values())
 
 

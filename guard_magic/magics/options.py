@@ -78,6 +78,14 @@ def _moderate_parser() -> _Parser:
     return parser
 
 
+def _number(word: str) -> float | str:
+    """Return a number as one; what is none stays text, and is refused where it is used."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
 def _guard_parser() -> _Parser:
     parser = _Parser(prog="%guard", add_help=False, description="Guards, threshold, policy and cache of this session.")
     parser.add_argument("-h", "--help", action="store_true", help="show this help")
@@ -104,7 +112,7 @@ def _guard_parser() -> _Parser:
         "name", nargs="?"
     )
     commands.add_parser("threshold", prog="%guard threshold", help="show or set the threshold").add_argument(
-        "value", nargs="?"
+        "value", nargs="?", type=_number
     )
     commands.add_parser(
         "policy",

@@ -21,7 +21,7 @@ from guard_magic.policy.taxonomies import (
     SHIELD_GEMMA,
     WILDGUARD,
 )
-from guard_magic.policy.values import Category, Policy
+from guard_magic.policy.values import Category, Policy, listed_codes
 
 __all__ = [
     "BUILT_IN",
@@ -39,4 +39,5 @@ __all__ = [
     "Policy",
     "as_policy",
     "is_policy_file",
+    "listed_codes",
 ]

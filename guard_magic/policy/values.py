@@ -11,7 +11,7 @@ import pandas as pd
 
 from guard_magic.errors import PolicyError, shorten
 
-__all__ = ["MAX_DESCRIPTION", "MAX_HAZARDS", "MAX_NAME", "Category", "Policy"]
+__all__ = ["MAX_DESCRIPTION", "MAX_HAZARDS", "MAX_NAME", "Category", "Policy", "listed_codes"]
 
 MAX_HAZARDS = 100
 """Hazards in one policy: some families are asked once for each."""
@@ -179,7 +179,7 @@ class Policy:
             )
         return self._edited(f"with {code}", (*self.categories, added))
 
-    def without(self, codes: Iterable[str]) -> Policy:
+    def without(self, codes: Iterable[str] | None) -> Policy:
         """Return the policy less these hazards; the other codes stay what they are.
 
         Raises
@@ -253,9 +253,9 @@ class Policy:
         base = self.name if len(self.name) <= room else f"{self.name[: room - 1]}…"
         return Policy(f"{base} {how}", categories)
 
-    def _known(self, codes: Iterable[str]) -> list[str]:
+    def _known(self, codes: Iterable[str] | None) -> list[str]:
         """Return these codes without repeats; a string is one code."""
-        known = list(dict.fromkeys(str(code).strip() for code in ([codes] if isinstance(codes, str) else codes)))
+        known = list(dict.fromkeys(str(code).strip() for code in listed_codes(codes)))
         unknown = [code for code in known if code not in self]
         if unknown:
             raise self._unknown(unknown)
@@ -266,6 +266,24 @@ class Policy:
             f"policy {self.name!r} has no hazard {', '.join(map(shorten, codes))}",
             hint=f"It has {', '.join(self.codes)}.",
         )
+
+
+def listed_codes(codes: Iterable[str] | None) -> list[str]:
+    """Return hazard codes as a list: None is none of them, and text is one code.
+
+    Raises
+    ------
+    PolicyError
+        For what holds no text.
+    """
+    try:
+        found = [codes] if isinstance(codes, str) else list(() if codes is None else codes)
+    except TypeError:
+        found = [codes]  # type: ignore[list-item]
+    wrong = [code for code in found if not isinstance(code, str)]
+    if wrong:
+        raise PolicyError(f"{shorten(wrong[0])} is not the code of a hazard", hint="Pass codes as text: ['S6', 'S13'].")
+    return found
 
 
 def _listed(codes: Iterable[str]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from guard_magic.errors import ProtocolError
+from guard_magic.errors import ProtocolError, shorten
 from guard_magic.protocols import granite_guardian, llama_guard, qwen3_guard
 from guard_magic.protocols.inquiry import Evidence, GuardProtocol
 from guard_magic.protocols.shield_gemma import SHIELD_GEMMA_PROTOCOL
 from guard_magic.protocols.wild_guard import WILD_GUARD
 
-__all__ = ["PROTOCOLS", "find_protocol"]
+__all__ = ["PROTOCOLS", "checked_protocol", "find_protocol"]
 
 PROTOCOLS: tuple[GuardProtocol, ...] = (
     SHIELD_GEMMA_PROTOCOL,
@@ -21,6 +21,7 @@ PROTOCOLS: tuple[GuardProtocol, ...] = (
     *llama_guard.PROTOCOLS,
 )
 """All families, the more particular evidence first."""
+_NAMED = {protocol.name: protocol for protocol in PROTOCOLS}
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,8 @@ def find_protocol(evidence: Evidence, forced: str | None = None) -> GuardProtoco
     ProtocolError
         For an unknown name, a family that is known and cannot be read, or a model of no known family.
     """
-    names = {protocol.name: protocol for protocol in PROTOCOLS}
     if forced is not None:
-        if forced not in names:
-            raise ProtocolError(f"no protocol {forced!r}", hint=f"There are {', '.join(names)}.")
-        return names[forced]
+        return _NAMED[str(checked_protocol(forced))]
     called = evidence.name.rstrip("/").rsplit("/", 1)[-1]  # folders above it are no evidence
     for refusal in _REFUSED:
         if refusal.pattern.search(f"{called}\n{evidence.model_type}\n{evidence.architecture}"):
@@ -112,5 +110,12 @@ def find_protocol(evidence: Evidence, forced: str | None = None) -> GuardProtoco
     raise ProtocolError(
         f"{evidence.name} ({evidence.architecture}) is not recognised: {seen}",
         hint=f"Known are {', '.join(protocol.title for protocol in PROTOCOLS)}; protocol= forces one of "
-        f"{', '.join(names)}.",
+        f"{', '.join(_NAMED)}.",
     )
+
+
+def checked_protocol(name: object) -> str | None:
+    """Return the name of a protocol, or None; anything else is a `ProtocolError`."""
+    if name is not None and not (isinstance(name, str) and name in _NAMED):
+        raise ProtocolError(f"no protocol {shorten(name)}", hint=f"There are {', '.join(_NAMED)}.")
+    return name

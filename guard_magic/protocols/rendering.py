@@ -13,10 +13,10 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, Protocol
 
-from guard_magic.errors import ConversationError
+from guard_magic.errors import ConversationError, ProtocolError
 from guard_magic.protocols.oblivious import Printed, prints_only
 
-__all__ = ["Chat", "ChatTemplate", "Renderer", "WrittenPrompt", "typed"]
+__all__ = ["Chat", "ChatTemplate", "Renderer", "WrittenPrompt", "template_of", "typed"]
 
 Chat = list[dict[str, Any]]
 """Messages as a chat template takes them."""
@@ -33,6 +33,26 @@ def typed(messages: Messages, parts: bool) -> Chat:
     if not parts:
         return [dict(message) for message in messages]
     return [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
+
+
+def template_of(tokenizer: Any) -> str:
+    """Return the text of a tokenizer's chat template, "" where it has none; of several, transformers uses "default".
+
+    Raises
+    ------
+    ProtocolError
+        Where it has several and none of this name.
+    """
+    template = getattr(tokenizer, "chat_template", None)
+    if isinstance(template, Mapping) and template:
+        if "default" not in template:
+            names = list(map(repr, template))
+            raise ProtocolError(
+                f"the tokenizer has chat templates called {', '.join(names)}, and none is the default",
+                hint=f"Choose the guard's: tokenizer.chat_template = tokenizer.chat_template[{names[0]}].",
+            )
+        template = template["default"]
+    return template if isinstance(template, str) else ""
 
 
 class Renderer(Protocol):
@@ -81,13 +101,13 @@ class ChatTemplate:
     @property
     def source(self) -> str:
         """The template's own text."""
-        return str(self.tokenizer.chat_template)
+        return template_of(self.tokenizer)
 
     @property
     def printed(self) -> Printed:
         """What the template surely does with contents; read anew where a caller has put another one in its place."""
-        template = self.tokenizer.chat_template
-        return prints_only(template, self.takes_parts) if isinstance(template, str) else "unknown"
+        template = template_of(self.tokenizer)
+        return prints_only(template, self.takes_parts) if template else "unknown"
 
     @cached_property
     def takes_parts(self) -> bool:
@@ -118,6 +138,11 @@ class ChatTemplate:
         return list(apply(chat, tokenize=True, return_dict=False, sanitize_control_tokens=True, **options))
 
     def _apply(self, messages: Messages, parts: bool) -> str:
+        if not self.source:
+            raise ProtocolError(
+                "the tokenizer has no chat template",
+                hint="Set tokenizer.chat_template to the guard's own, or load the guard's own tokenizer.",
+            )
         chat, options = self._asked(messages, parts)
         return str(self.tokenizer.apply_chat_template(chat, tokenize=False, **options))
 

@@ -1,0 +1,77 @@
+"""Options checked before any work, the same for every way in: a value that cannot be meant is an error of ours."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+import shlex
+
+from guard_magic.characters import is_word
+from guard_magic.errors import GuardError, LoadError, ScoreError, shorten
+
+__all__ = ["MAX_NAME", "checked_flag", "checked_guard_name", "checked_share", "name_of"]
+
+MAX_NAME = 200
+"""Longest name of a guard, in characters: it stands on one line of every report."""
+
+_USUAL = {
+    "threshold": "0.5 is the usual start.",
+    "recheck": "0.05 is a usual distance from the threshold.",
+    "min_verdict_mass": "0.9 is the default; 0 is for guards with random weights.",
+}
+
+
+def checked_share(name: str, value: object, kind: type[GuardError] = ScoreError) -> float:
+    """Return `value` as a float in [0, 1].
+
+    Parameters
+    ----------
+    name
+        What the option is called.
+    value
+        A real number; text, truth values, NaN and arrays are none.
+    kind
+        What is raised for anything else.
+    """
+    is_number = isinstance(value, numbers.Real) and type(value).__name__ not in ("bool", "bool_")
+    try:
+        number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise kind(f"{name} {shorten(value)} is not a number in [0, 1]", hint=_USUAL[name])
+    return number
+
+
+def checked_flag(name: str, value: object, kind: type[GuardError] = ScoreError) -> bool:
+    """Return `value`, True or False; anything else is an error, as text such as "no" would count as true."""
+    if not isinstance(value, bool) and type(value).__name__ != "bool_":
+        raise kind(f"{name}={shorten(value)} is neither True nor False", hint=f"Write {name}=True or {name}=False.")
+    return bool(value)
+
+
+def checked_guard_name(value: object) -> str:
+    """Return a guard's name: one visible word, so that ``%guard use NAME`` reads it back; else a `LoadError`."""
+    if isinstance(value, str) and len(value) <= MAX_NAME and is_word(value) and _is_one_argument(value):
+        return value
+    raise LoadError(
+        f"{shorten(value)} cannot be a guard's name",
+        hint=f"Use one word of at most {MAX_NAME} characters, without spaces, quotes or a dash in front: name='lg3'.",
+    )
+
+
+def name_of(source: str) -> str:
+    """Return the name that a guard loaded from `source` has by default: its last part, as one word."""
+    last = source.rstrip("/\\").rsplit("/", 1)[-1]
+    if len(last) <= MAX_NAME and is_word(last) and _is_one_argument(last):
+        return last
+    kept = "".join(c if is_word(c) and c not in "'\"\\" else "-" for c in last[:MAX_NAME])
+    return re.sub("--+", "-", kept).strip("-") or "guard"
+
+
+def _is_one_argument(value: str) -> bool:
+    try:
+        return shlex.split(value) == [value] and not value.startswith("-")
+    except ValueError:
+        return False
