@@ -15,6 +15,9 @@ __all__ = ["MAX_NAME", "checked_flag", "checked_guard_name", "checked_share", "n
 MAX_NAME = 200
 """Longest name of a guard, in characters: it stands on one line of every report."""
 
+_TRUTHS = ("bool", "bool_")
+"""What truth values are called, NumPy's among them."""
+
 _USUAL = {
     "threshold": "0.5 is the usual start.",
     "recheck": "0.05 is a usual distance from the threshold.",
@@ -34,7 +37,7 @@ def checked_share(name: str, value: object, kind: type[GuardError] = ScoreError)
     kind
         What is raised for anything else.
     """
-    is_number = isinstance(value, numbers.Real) and type(value).__name__ not in ("bool", "bool_")
+    is_number = isinstance(value, numbers.Real) and type(value).__name__ not in _TRUTHS
     try:
         number = float(value) if is_number else math.nan  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -46,7 +49,7 @@ def checked_share(name: str, value: object, kind: type[GuardError] = ScoreError)
 
 def checked_flag(name: str, value: object, kind: type[GuardError] = ScoreError) -> bool:
     """Return `value`, True or False; anything else is an error, as text such as "no" would count as true."""
-    if not isinstance(value, bool) and type(value).__name__ != "bool_":
+    if type(value).__name__ not in _TRUTHS:
         raise kind(f"{name}={shorten(value)} is neither True nor False", hint=f"Write {name}=True or {name}=False.")
     return bool(value)
 

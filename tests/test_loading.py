@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import shutil
@@ -14,17 +15,27 @@ import httpx
 import pytest
 import shapes
 import torch
+from accelerate import cpu_offload
 from huggingface_hub import errors as hub
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     BertConfig,
+    BertForMaskedLM,
     BertForSequenceClassification,
+    BertLMHeadModel,
+    BertModel,
+    BloomConfig,
+    BloomForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     MllamaConfig,
     MllamaForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+    pipeline,
 )
 
 from guard_magic.conversation import parse_conversation
@@ -43,7 +54,8 @@ from guard_magic.engine.memory import (
     weights_nbytes,
 )
 from guard_magic.engine.quantize import QuantizedLinear, bits_per_weight, quantize_linears
-from guard_magic.errors import GuardWarning, LoadError
+from guard_magic.errors import GuardError, GuardWarning, LoadError, ProtocolError
+from guard_magic.session import Session
 
 EMBEDDED = loader.EMBEDDED
 SAMPLES = Path(loader.__file__).parents[1] / "samples.jsonl"
@@ -352,6 +364,168 @@ def test_adapters_that_cannot_be_merged(adapter: Path, monkeypatch: pytest.Monke
         (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": base}))
         with pytest.raises(LoadError, match=says):
             open_guard(adapter)
+
+
+# GGUF files in folders
+
+
+@pytest.fixture
+def ggufs(tmp_path: Path) -> Path:
+    """A folder with the embedded guard's GGUF file and tokenizer."""
+    return Path(shutil.copytree(EMBEDDED, tmp_path / "ggufs", ignore=shutil.ignore_patterns("*.md")))
+
+
+def opened(place: Any) -> Guard:
+    return Session().load(place, name="opened", device="cpu")
+
+
+def test_of_several_gguf_files_none_is_chosen(ggufs: Path) -> None:
+    (ggufs / "Other-Q4.GGUF").symlink_to(ggufs / "guard.gguf")
+    with pytest.raises(LoadError, match=r"holds 2 GGUF files: Other-Q4\.GGUF, guard\.gguf") as caught:
+        opened(ggufs)
+    assert f"load('{ggufs}/Other-Q4.GGUF')" in caught.value.hint
+    for i in range(20):
+        (ggufs / f"more-{i}.gguf").symlink_to(ggufs / "guard.gguf")
+    with pytest.raises(LoadError, match=r"holds 22 GGUF files: [^\n]* …"):
+        opened(ggufs)
+    assert loader._locate(ggufs / "Other-Q4.GGUF").gguf == "Other-Q4.GGUF", "the one that is named is read"
+
+
+def test_a_gguf_file_is_found_beside_a_config_and_in_capitals(ggufs: Path, embedded: Guard, small: Path) -> None:
+    (ggufs / "guard.gguf").rename(ggufs / "GUARD.GGUF")
+    shutil.copy(small / "config.json", ggufs / "config.json")
+    guard = opened(ggufs)
+    assert guard.score(TEXTS)[2].log_odds == pytest.approx(embedded.score(TEXTS)[2].log_odds, abs=1e-3)
+    assert loader._locate(ggufs / "GUARD.GGUF").gguf == "GUARD.GGUF"
+    shutil.copy(small / "model.safetensors", ggufs / "model.safetensors")
+    assert loader._locate(ggufs).gguf is None, "a whole model of safetensors comes first"
+
+
+def test_an_adapter_is_not_passed_over_for_a_gguf_file(adapter: Path, ggufs: Path) -> None:
+    (adapter / "guard.gguf").symlink_to(ggufs / "guard.gguf")
+    assert loader._locate(adapter).gguf is None
+
+
+def test_paths_are_places(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+    guard = session.load(small, device="cpu", min_verdict_mass=0)
+    assert guard.name == "small"
+    assert session.load(str(small), device="cpu", min_verdict_mass=0) is guard
+    monkeypatch.setenv("HOME", str(small.parent))
+    assert loader._locate("~/small").place == str(small)
+
+
+# Models loaded elsewhere
+
+
+def refused(model: Any, tokenizer: Any, says: str, hint: str, kind: type[GuardError] = ProtocolError) -> None:
+    for make in (lambda: Guard(model, tokenizer, name="g"), lambda: Session().wrap(model, tokenizer, name="g")):
+        with pytest.raises(kind, match=says) as caught:
+            make()
+        assert hint in caught.value.hint
+
+
+@pytest.fixture
+def fresh(small_model: Any) -> Any:
+    return copy.deepcopy(small_model)
+
+
+@pytest.fixture(scope="module")
+def words() -> Any:
+    return AutoTokenizer.from_pretrained(EMBEDDED)
+
+
+def test_parts_of_the_wrong_kind(fresh: Any, words: Any) -> None:
+    refused(words, fresh, "model and tokenizer are swapped", "wrap(model, tokenizer")
+    pipe = pipeline("text-generation", model=fresh, tokenizer=words)
+    refused(pipe, words, "is not a model of transformers", "wrap(pipe.model, pipe.tokenizer")
+    refused("meta-llama/Llama-Guard-3-8B", words, "is not a model of transformers", "guard_magic.load()")
+    refused(None, words, "None .* is not a model", "AutoModelForCausalLM")
+    refused(torch.nn.Linear(2, 2), words, "Linear is not a model of transformers: it has no config", "Causal")
+    refused(torch.nn.DataParallel(fresh), words, "inside a DataParallel", "model.module")
+    refused(fresh.train(), words, "training mode", "model.eval()")
+
+
+def test_models_that_write_nothing(fresh: Any, words: Any) -> None:
+    sizes = {"vocab_size": 16_384, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    config = BertConfig(**sizes, num_attention_heads=2)
+    refused(fresh.model, words, "LlamaModel has no head that writes text", "AutoModelForCausalLM")
+    for kind in (BertModel, BertForMaskedLM, BertForSequenceClassification):
+        refused(kind(config).eval(), words, f"{kind.__name__} has no head that writes text", "AutoModelForCausalLM")
+    refused(BertLMHeadModel(config).eval(), words, r"g \(BertLMHeadModel\) is not causal", "encoders")
+    t5 = T5Config(vocab_size=16_384, d_model=16, d_ff=16, num_layers=1, num_heads=2, d_kv=8)
+    refused(T5ForConditionalGeneration(t5).eval(), words, "has an encoder beside its decoder", "Causal")
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=16_384, hidden_size=16, n_layer=1, n_head=2)).eval()
+    refused(bloom, words, "does not say how many tokens", "max_position_embeddings")
+
+
+def test_models_that_cannot_be_run(fresh: Any, words: Any) -> None:
+    for end in (fresh.model.embed_tokens, fresh.lm_head):
+        away = copy.deepcopy(fresh)
+        cpu_offload(away.get_submodule(next(name for name, module in fresh.named_modules() if module is end)))
+        refused(away, words, "1 of the model's weights are on no device: they were offloaded", "device_map")
+    refused(copy.deepcopy(fresh).to("meta"), words, "weights are on no device", "quantization='int8'")
+    tuples = copy.deepcopy(fresh)
+    tuples.config.return_dict = False
+    refused(tuples, words, "return_dict=False", "config.return_dict = True")
+    broken = copy.deepcopy(fresh)
+    broken.model.layers[0].mlp.to("meta")
+    refused(broken, words, "3 of the model's weights are on no device", "device_map")
+    odd = copy.deepcopy(fresh)
+    odd.model.layers[0].mlp.up_proj = torch.nn.Linear(63, 96)
+    refused(odd, words, "g cannot be run: RuntimeError: ", "whole, on one device")
+    full = copy.deepcopy(fresh)
+    full.register_forward_pre_hook(run_out)
+    refused(full, words, "g ran out of memory", "Unload other guards", LoadError)
+
+
+def run_out(*args: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_layers_that_are_brought_in_when_needed_are_no_obstacle(fresh: Any, words: Any) -> None:
+    whole = Guard(fresh, words, name="whole", min_verdict_mass=0)
+    away = copy.deepcopy(fresh)
+    for layer in away.model.layers:
+        cpu_offload(layer)
+    guard = Guard(away, words, name="away", min_verdict_mass=0)
+    assert guard.score(TEXTS[:2])[0].log_odds == pytest.approx(whole.score(TEXTS[:2])[0].log_odds, abs=1e-6)
+
+
+class Processor:
+    """What processors of transformers show: a tokenizer inside, and often the template outside."""
+
+    def __init__(self, tokenizer: Any, chat_template: str | None) -> None:
+        self.tokenizer, self.chat_template = tokenizer, chat_template
+
+
+def test_tokenizers_of_the_wrong_kind(fresh: Any, words: Any) -> None:
+    refused(fresh, None, "None .* is not a fast tokenizer", "AutoTokenizer")
+    refused(fresh, "meta-llama/Llama-Guard-3-8B", "is not a fast tokenizer", "AutoTokenizer")
+    refused(fresh, words.backend_tokenizer, "is not a fast tokenizer", "tokenizer_object=")
+    refused(fresh, Processor(words, None), "is a processor", "processor.tokenizer")
+    bare = copy.deepcopy(words)
+    bare.chat_template = None
+    refused(fresh, Processor(bare, "{{ messages }}"), "is a processor", "chat_template = processor.chat_template")
+    refused(fresh, bare, "has no chat template", "protocol=")
+    with pytest.raises(ProtocolError, match="the tokenizer has no chat template") as caught:
+        Guard(fresh, bare, name="g", protocol="llama-guard-3", min_verdict_mass=0)
+    assert "tokenizer.chat_template" in caught.value.hint
+    few = LlamaConfig(vocab_size=100, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    refused(LlamaForCausalLM(few).eval(), words, "the model knows 100", "same place")
+
+
+def test_named_chat_templates(fresh: Any, words: Any) -> None:
+    plain = Guard(fresh, words, name="plain", min_verdict_mass=0)
+    named = copy.deepcopy(words)
+    named.chat_template = {"tool_use": "{{ 'no' }}", "default": words.chat_template}
+    guard = Guard(fresh, named, name="named", min_verdict_mass=0)
+    assert guard.tokens("hi <|im_end|>") == plain.tokens("hi <|im_end|>")
+    assert [v.log_odds for v in guard.score(TEXTS)] == [v.log_odds for v in plain.score(TEXTS)]
+    named.chat_template = {"guard": words.chat_template, "tool_use": "{{ 'no' }}"}
+    refused(
+        fresh, named, "chat templates called 'guard', 'tool_use', and none is the default", "chat_template['guard']"
+    )
 
 
 # Ways of failing: folders

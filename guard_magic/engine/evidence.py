@@ -129,12 +129,20 @@ def _check_model(model: Any) -> None:
 
 
 def _check_weights(model: Any) -> None:
-    """Refuse a model whose first or last layer is nowhere; layers between may be brought in when they are needed."""
+    """Refuse weights that are nowhere: PyTorch computes with them without a word, and what comes out is anything.
+
+    Layers between the first and the last may be offloaded where accelerate brings them in when they are needed.
+    """
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    nowhere = sum(weight.is_meta for weight in model.parameters())
-    if model.device.type == "meta" or any(weight.is_meta for end in ends for weight in end.parameters()):
+    nowhere = [
+        name
+        for module in model.modules()
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.is_meta and (module in ends or not hasattr(module, "_hf_hook"))
+    ]
+    if nowhere or model.device.type == "meta":
         raise ProtocolError(
-            f"{nowhere} of the model's weights are on no device: they were offloaded, or never loaded",
+            f"{len(nowhere):,} of the model's weights are on no device: they were offloaded, or never loaded",
             hint="Load it whole (device_map={'': 'cuda'}), or smaller: guard_magic.load(…, quantization='int8').",
         )
 

@@ -197,24 +197,25 @@ class Guard:
         self.plan(None if asked == self.policy else asked)
         return asked
 
-    def render(self, conversation: object, *, policy: Policy | None = None, roles: RoleRules = "merge") -> str:
+    def render(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> str:
         """Return the exact prompt text, up to the verdict position; of the first question, where there are several."""
         adapted, _ = adapt_roles(parse_conversation(conversation), roles, self.family.place)
         return self.plan(policy).render(adapted)
 
-    def tokens(self, conversation: object, *, policy: Policy | None = None, roles: RoleRules = "merge") -> list[int]:
+    def tokens(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> list[int]:
         """Return the exact token ids, up to the verdict position; of the first question, where there are several."""
-        return list(self.ask(parse_conversation(conversation), policy=policy, roles=roles).prompt.ids)
+        return list(self.ask(conversation, policy=policy, roles=roles).prompt.ids)
 
-    def ask(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> Asked:
-        """Make one conversation ready.
+    def ask(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> Asked:
+        """Make one conversation ready: whatever `parse_conversation` reads.
 
         Raises
         ------
         ConversationError
             Where its roles do not fit, its text cannot be asked about safely, or it is too long.
         """
-        (found,) = self.ask_all([conversation], policy=policy, roles=roles)
+        plan = None if policy is None else as_policy(policy)
+        (found,) = self.ask_all([parse_conversation(conversation)], policy=plan, roles=checked_roles(roles))
         if isinstance(found, ConversationError):
             raise found
         return found

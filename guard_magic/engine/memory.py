@@ -97,7 +97,7 @@ def choose_device(device: str | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).tolist()  # the meta device holds nothing that could be read
     except Exception as error:  # each device refuses in its own way
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise LoadError(
             f"device {shorten(device)} cannot be used: {reason}", hint="Leave device out to choose one."
         ) from None
