@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -379,7 +380,7 @@ def _checked_frame(table: object, function: str) -> pd.DataFrame:
 
 @by_name
 def load(
-    source: str,
+    source: str | PathLike[str],
     *,
     name: str | None = None,
     device: str | None = None,
@@ -395,9 +396,10 @@ def load(
     Parameters
     ----------
     source
-        ``"embedded"``, a hub id (``"meta-llama/Llama-Guard-3-8B"``), a folder, or a ``.gguf`` file.
+        ``"embedded"``, a hub id (``"meta-llama/Llama-Guard-3-8B"``), a folder, or a ``.gguf`` file; text or a path.
+        Of a folder with several GGUF files name the one that is meant.
     name
-        Its name in this session; by default the last part of `source`.
+        Its name in this session, one word; by default the last part of `source`.
     device, dtype
         None for the best device there is, and float32 on the CPU, bfloat16 elsewhere.
     revision
@@ -449,9 +451,17 @@ def wrap(
     model, tokenizer
         A causal language model in eval mode and its fast tokenizer; neither is changed.
     name
-        Its name in this session.
+        Its name in this session, one word.
     compile, protocol, min_verdict_mass
         As for `load`.
+
+    Raises
+    ------
+    LoadError
+        For a name or option that cannot be used, or where memory ran out.
+    ProtocolError
+        Where model or tokenizer cannot be used, saying what to pass instead: a pipeline, a model without the head
+        that writes text or with weights on no device, a processor ….
     """
     options = {"compile": compile, "protocol": protocol, "min_verdict_mass": min_verdict_mass}
     return current_session().wrap(model, tokenizer, name=name, **options)

@@ -221,9 +221,9 @@ def _read(chunk: Chunk, part: _Part, request: Request) -> list[Reading | ScoreEr
 
 
 def _recheck(part: _Part, results: list[Reading | ScoreError], distance: float, request: Request) -> int:
-    """Read again, alone and in float32, what is near the threshold, in place; returns for how many that failed.
+    """Read again, alone and in float32, what is near the threshold, in place; returns for how many rows that failed.
 
-    These keep the reading that they have.
+    Their prompts keep the reading that they have.
     """
     near = [
         i
@@ -246,7 +246,7 @@ def _recheck(part: _Part, results: list[Reading | ScoreError], distance: float, 
     for i, result in found.items():
         if isinstance(result, Reading):
             results[i] = result
-    return sum(isinstance(result, ScoreError) for result in found.values())
+    return len({part.owners[i] for i, result in found.items() if isinstance(result, ScoreError)})
 
 
 def _write(

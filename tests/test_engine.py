@@ -694,7 +694,7 @@ def test_model_in_training_mode_is_refused(tiny: Guard) -> None:
 def test_guards_that_cannot_be_asked(tiny: Guard) -> None:
     with pytest.raises(ProtocolError, match="no protocol 'chatgpt'"):
         Guard(tiny.model, tiny.tokenizer, name="x", protocol="chatgpt")
-    with pytest.raises(ProtocolError, match="is no fast tokenizer"):
+    with pytest.raises(ProtocolError, match="is not a fast tokenizer"):
         Guard(tiny.model, object(), name="x")
     tokenizer = small_tokenizer()
     for template, message in ((None, "has no chat template"), ("{{ messages }}", "that of no known guard")):

@@ -97,7 +97,7 @@ RIGHT: dict[tuple[str, str], set[str]] = {
 }
 """Values above that are right somewhere."""
 
-INSIDE = {"ask_all", "fits", "key", "keys", "read", "write", "verdict", "close"}
+INSIDE = {"ask_all", "fits", "key", "keys", "read", "write", "room", "verdict", "close"}
 """Methods of a guard that scoring calls with values of its own."""
 
 

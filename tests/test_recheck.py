@@ -112,6 +112,27 @@ def test_a_row_without_room_keeps_its_first_score_and_is_counted(low: Guard) -> 
     assert found == plain
 
 
+def test_a_row_in_windows_is_counted_once(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if (kwargs.get("past_key_values") or kwargs.get("cache")) is None and kwargs.get("position_ids") is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tiny.model.config, "max_position_embeddings", tiny.ask("hi").n_tokens + 150)
+    rows = [parse_conversation("one two three four " * 60), parse_conversation("short")]
+    request = Request(tiny, tiny.policy, 0.5, recheck=1.0, overflow="window")
+    cache = ScoreCache()
+    with pytest.warns(GuardWarning, match="1 of 2 rows were too long"):
+        score_rows(rows, Request(tiny, tiny.policy, 0.5, overflow="window"), cache)
+    hook = tiny.model.register_forward_pre_hook(full, with_kwargs=True)
+    try:
+        with pytest.warns(GuardWarning) as caught:
+            found = score_rows(rows, request, cache)
+    finally:
+        hook.remove()
+    assert "window" in str(found[0].cut)
+    assert any(str(warning.message).startswith("2 rows near the threshold") for warning in caught)
+
+
 def test_rows_that_are_not_scored_stay_so(low: Guard) -> None:
     hook = low.model.model.norm.register_forward_hook(lambda module, args, out: out * torch.nan)
     try:
@@ -157,5 +178,5 @@ def test_from_a_table(low: Guard) -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, "near", float("nan"), object()])
 def test_a_distance_that_is_none(low: Guard, value: Any) -> None:
-    with pytest.raises(ScoreError, match=r"recheck .* is no number in \[0, 1\]"):
+    with pytest.raises(ScoreError, match=r"recheck .* is not a number in \[0, 1\]"):
         pd.DataFrame({"text": ["x"]}).guard.score(guard=low, recheck=value)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from guard_magic.checks import checked_share
 from guard_magic.conversation import Conversation
-from guard_magic.errors import GuardError, GuardWarning, LabelError, ScoreError, shorten
+from guard_magic.errors import GuardError, GuardWarning, LabelError, shorten
 from guard_magic.labels import LabelFile
 from guard_magic.policy import Policy
 from guard_magic.widgets.records import Records
@@ -79,7 +80,7 @@ class Reviewer:
     LabelError
         For an order, blur or key that cannot be, or labels that cannot be read.
     ScoreError
-        For a threshold that is no number in [0, 1].
+        For a threshold that is not a number in [0, 1].
     """
 
     def __init__(
@@ -108,7 +109,9 @@ class Reviewer:
         self._review = Review(
             Records(scored, conversations, policy),
             labels,
-            View(threshold=_checked_threshold(threshold), sort=order, descending=order == "score" and show_scores),
+            View(
+                threshold=checked_share("threshold", threshold), sort=order, descending=order == "score" and show_scores
+            ),
             show_scores=show_scores,
             blur=_hidden(blur, policy, show_scores=show_scores),
             keys=checked_keys(keys),
@@ -238,13 +241,3 @@ def _hidden(blur: object, policy: Policy, *, show_scores: bool) -> tuple[str, ..
         raise LabelError(f"blur={shorten(blur)} is not a list of hazards", hint='For instance blur=["S3"], or [].')
     chosen = tuple(str(code) for code in codes)
     return tuple(code for code in policy.codes if code in chosen) if show_scores else chosen
-
-
-def _checked_threshold(threshold: float) -> float:
-    try:
-        number = float(threshold)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not 0 <= number <= 1:
-        raise ScoreError(f"threshold {shorten(threshold)} is not a number in [0, 1]", hint="0.5 is the usual start.")
-    return number
