@@ -107,6 +107,11 @@ def exported(tiny: Guard, folder: Path) -> None:
     guard_magic.export_labels(frame, folder / "x.json", "label_studio")
 
 
+def reviewed(tiny: Guard, folder: Path) -> None:
+    scored = pd.DataFrame({"text": ["a", "b"]}, index=[7, 7]).guard.score(progress=False)
+    scored.guard.review(labels=folder / "labels.sqlite", annotator="ann").labels()
+
+
 def by_a_library(tiny: Guard, folder: Path) -> None:
     pd.Series(["pandas calls us"]).map(warn_caller)
 
@@ -122,6 +127,7 @@ CASES = [
     quantized,
     compiled,
     exported,
+    reviewed,
     by_a_library,
 ]
 
@@ -151,7 +157,7 @@ def test_every_line_that_warns_is_tried() -> None:
         n_calls = len(re.findall(r"(?<!def )\bwarn_caller\(", path.read_text(encoding="utf-8")))
         if n_calls:
             calls[path.stem] = n_calls
-    assert set(calls) == {"notices", "session", "guard", "quantize", "tasks"}
+    assert set(calls) == {"notices", "session", "guard", "quantize", "tasks", "reviewer"}
 
 
 def test_where_no_line_is_the_users_the_nearest_that_is_not_ours() -> None:

@@ -7,15 +7,15 @@ is done with a lock held. An error in such a call would be swallowed: it is caug
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from guard_magic.callers import warn_caller
 from guard_magic.checks import checked_share
 from guard_magic.conversation import Conversation
-from guard_magic.errors import GuardError, GuardWarning, LabelError, shorten
+from guard_magic.errors import GuardError, LabelError, shorten
 from guard_magic.labels import LabelFile
 from guard_magic.policy import Policy
 from guard_magic.widgets.records import Records
@@ -158,7 +158,7 @@ class Reviewer:
         """
         with self._lock:
             if not self._review.records.index.is_unique:
-                warnings.warn(GuardWarning(_REPEATS), stacklevel=2)
+                warn_caller(_REPEATS)
             decided = self._review.labels.to_frame().set_index("key")[_COLUMNS]
             result = decided.reindex([key or "" for key in self._review.rows.keys])
             result.index = self._review.records.index
