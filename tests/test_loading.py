@@ -463,7 +463,7 @@ def test_models_that_cannot_be_run(fresh: Any, words: Any) -> None:
     for end in (fresh.model.embed_tokens, fresh.lm_head):
         away = copy.deepcopy(fresh)
         cpu_offload(away.get_submodule(next(name for name, module in fresh.named_modules() if module is end)))
-        refused(away, words, "1 of the model's weights are on no device: they were offloaded", "device_map")
+        refused(away, words, "1 of the model's weights are on no device, such as .*: they were offloaded", "device_map")
     refused(copy.deepcopy(fresh).to("meta"), words, "weights are on no device", "quantization='int8'")
     tuples = copy.deepcopy(fresh)
     tuples.config.return_dict = False
@@ -471,6 +471,9 @@ def test_models_that_cannot_be_run(fresh: Any, words: Any) -> None:
     broken = copy.deepcopy(fresh)
     broken.model.layers[0].mlp.to("meta")
     refused(broken, words, "3 of the model's weights are on no device", "device_map")
+    layers = copy.deepcopy(fresh)
+    cpu_offload(layers.model.layers[1])
+    refused(layers, words, "9 of the model's weights are on no device", "device_map")
     odd = copy.deepcopy(fresh)
     odd.model.layers[0].mlp.up_proj = torch.nn.Linear(63, 96)
     refused(odd, words, "g cannot be run: RuntimeError: ", "whole, on one device")
@@ -481,15 +484,6 @@ def test_models_that_cannot_be_run(fresh: Any, words: Any) -> None:
 
 def run_out(*args: Any) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def test_layers_that_are_brought_in_when_needed_are_no_obstacle(fresh: Any, words: Any) -> None:
-    whole = Guard(fresh, words, name="whole", min_verdict_mass=0)
-    away = copy.deepcopy(fresh)
-    for layer in away.model.layers:
-        cpu_offload(layer)
-    guard = Guard(away, words, name="away", min_verdict_mass=0)
-    assert guard.score(TEXTS[:2])[0].log_odds == pytest.approx(whole.score(TEXTS[:2])[0].log_odds, abs=1e-6)
 
 
 class Processor:

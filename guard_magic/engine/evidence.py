@@ -129,20 +129,12 @@ def _check_model(model: Any) -> None:
 
 
 def _check_weights(model: Any) -> None:
-    """Refuse weights that are nowhere: PyTorch computes with them without a word, and what comes out is anything.
-
-    Layers between the first and the last may be offloaded where accelerate brings them in when they are needed.
-    """
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    nowhere = [
-        name
-        for module in model.modules()
-        for name, weight in module.named_parameters(recurse=False)
-        if weight.is_meta and (module in ends or not hasattr(module, "_hf_hook"))
-    ]
-    if nowhere or model.device.type == "meta":
+    """Refuse weights that are nowhere: PyTorch computes with them without a word, and what comes out is anything."""
+    nowhere = [name for name, weight in model.named_parameters() if weight.is_meta]
+    if nowhere:
         raise ProtocolError(
-            f"{len(nowhere):,} of the model's weights are on no device: they were offloaded, or never loaded",
+            f"{len(nowhere):,} of the model's weights are on no device, such as {nowhere[0]}: they were offloaded, or "
+            "never loaded",
             hint="Load it whole (device_map={'': 'cuda'}), or smaller: guard_magic.load(…, quantization='int8').",
         )
 
