@@ -475,7 +475,7 @@ def test_models_that_cannot_be_run(fresh: Any, words: Any) -> None:
     cpu_offload(layers.model.layers[1])
     refused(layers, words, "9 of the model's weights are on no device", "device_map")
     odd = copy.deepcopy(fresh)
-    odd.model.layers[0].mlp.up_proj = torch.nn.Linear(63, 96)
+    odd.model.layers[0].mlp.up_proj = torch.nn.Linear(63, 96).eval()
     refused(odd, words, "g cannot be run: RuntimeError: ", "whole, on one device")
     full = copy.deepcopy(fresh)
     full.register_forward_pre_hook(run_out)
