@@ -123,7 +123,7 @@ def test_no_attack_leaves_its_place(family: str, place: str) -> None:
     assert not reached
 
 
-@pytest.mark.parametrize("name", hostile.UNREADABLE)
+@pytest.mark.parametrize("name", sorted(hostile.UNREADABLE))
 def test_what_no_conversation_can_hold(name: str) -> None:
     with pytest.raises(ConversationError):
         parse_conversation(hostile.ATTACKS[name])
