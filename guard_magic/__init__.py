@@ -31,6 +31,7 @@ from guard_magic.errors import (
     UnknownGuardError,
 )
 from guard_magic.exports import export_labels
+from guard_magic.interrupts import interruptible
 from guard_magic.labels import adjudication, read_labels
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
 from guard_magic.roles import Assess, RoleRules
@@ -87,6 +88,7 @@ _frames.register()
 
 
 @by_name
+@interruptible
 def moderate(
     conversation: object,
     *,
@@ -504,3 +506,7 @@ def unload_ipython_extension(shell: Any) -> None:
     from guard_magic.magics import unregister
 
     unregister(shell)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__all__", "__doc__", "__version__"]

@@ -10,7 +10,8 @@ GuardError
 ├── ScoreError          (RuntimeError)  a row that was asked and could not be scored
 └── LabelError          (OSError)       labels that cannot be read, kept or exported
 
-Each carries ``message`` (what is wrong and the value seen) and ``hint`` (what to do).
+Each carries ``message`` (what is wrong and the value seen) and ``hint`` (what to do). An interrupt is none of them:
+ScoringInterrupted is a KeyboardInterrupt that IPython shows in one line.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = [
     "PolicyError",
     "ProtocolError",
     "ScoreError",
+    "ScoringInterrupted",
     "UnknownGuardError",
     "shorten",
 ]
@@ -116,6 +118,28 @@ class ScoreError(GuardError, RuntimeError):
 
 class LabelError(GuardError, OSError):
     """Labels that cannot be read, kept or exported; nothing of what was asked was written."""
+
+
+class ScoringInterrupted(KeyboardInterrupt):
+    """An interrupt within a call of ours, in IPython: the cell fails, and shows one line.
+
+    Parameters
+    ----------
+    message
+        What is kept and how to go on.
+    n_done, n_rows
+        Rows whose results are kept, of how many; None where they were not counted yet.
+    """
+
+    def __init__(self, message: str, n_done: int = 0, n_rows: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.n_done = n_done
+        self.n_rows = n_rows
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows in place of a traceback."""
+        return [f"Interrupted. {self.message}"]
 
 
 class GuardWarning(UserWarning):

@@ -18,6 +18,7 @@ from guard_magic.attach import restored_verdicts
 from guard_magic.column_plan import ColumnPlan, plan_columns
 from guard_magic.conversation import Conversation
 from guard_magic.errors import ColumnError, LabelError, shorten
+from guard_magic.interrupts import interruptible
 from guard_magic.labels import LabelFile, adjudication, annotator_name, conversation_key, merge_labels
 from guard_magic.long_tables import read_long
 from guard_magic.notices import warn_read
@@ -33,6 +34,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """Label files: paths or `LabelFile`, one or several."""
 
 
+@interruptible
 def review_frame(
     session: Session,
     frame: pd.DataFrame,

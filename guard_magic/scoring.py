@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from guard_magic.cache import CallCache, ScoreCache
 from guard_magic.errors import ConversationError, ScoreError
-from guard_magic.interrupts import interrupts_held
+from guard_magic.interrupts import Interrupts, interrupts_held
 from guard_magic.notices import warn_changed, warn_cut, warn_not_rechecked
-from guard_magic.preparing import Check, Chunk, Counts, Ready, Request, chunks_ahead, make_ready
+from guard_magic.preparing import Chunk, Counts, Ready, Request, chunks_ahead, make_ready
 from guard_magic.progress import NOTHING, Cost, Watch, cost_of
 from guard_magic.tables import Row
 from guard_magic.verdict import Reading, Verdict, Verdicts, unscored
@@ -67,10 +67,14 @@ def score_rows(
     found: list[Verdict] = []
     counts = Counts()
     marks = range(len(rows)) if together is None else together
-    with cache.call() as held, interrupts_held() as check, chunks_ahead(rows, marks, request, check) as chunks:
+    with (
+        cache.call() as held,
+        interrupts_held(len(rows)) as call,
+        chunks_ahead(rows, marks, request, call.check) as chunks,
+    ):
         for chunk in chunks:
             counts.add(chunk.counts)
-            part = _Part.of(chunk, together is not None, request, held, watch, check)
+            part = _Part.of(chunk, together is not None, request, held, watch, call)
             found += _judge(chunk, part, request, keep, counts)
     warn_changed(counts.changes, counts.n_neutralised)
     warn_not_rechecked(counts.n_not_rechecked)
@@ -99,16 +103,16 @@ class _Part:
     marks: list[Hashable] | None
     cache: CallCache
     watch: Watch
-    check: Check
+    call: Interrupts
 
     @classmethod
-    def of(cls, chunk: Chunk, share: bool, request: Request, cache: CallCache, watch: Watch, check: Check) -> _Part:
+    def of(cls, chunk: Chunk, share: bool, request: Request, cache: CallCache, watch: Watch, call: Interrupts) -> _Part:
         """Take a chunk apart."""
         owners = [i for i, row in enumerate(chunk.rows) if isinstance(row, Ready) for _ in row.asked]
         asked = [one for row in chunk.rows if isinstance(row, Ready) for one in row.asked]
         marks = [chunk.marks[i] for i in owners] if share else None
         costs = _costs(asked, chunk.keys, marks, cache, request) if watch.listens else [NOTHING] * len(asked)
-        return cls(asked, chunk.keys, costs, owners, marks, cache, watch, check)
+        return cls(asked, chunk.keys, costs, owners, marks, cache, watch, call)
 
     def expect(self, rows: Sequence[Ready | ConversationError], found: Iterable[int]) -> None:
         """Say what the rows cost, and that the work of the prompts `found` is done."""
@@ -121,7 +125,7 @@ class _Part:
     def finish(self, n_rows: int, read: Iterable[int] = ()) -> None:
         """Say that rows are done, and which prompts were read for them; an interrupt that came meanwhile is raised."""
         self.watch.finish(n_rows, sum((self.costs[i] for i in read), NOTHING))
-        self.check()
+        self.call.finish(n_rows)
 
 
 def _costs(
@@ -153,7 +157,7 @@ def _judge(chunk: Chunk, part: _Part, request: Request, keep: bool, counts: Coun
         chosen = [i for i in telling.values() if verdicts[i].error is None]
         for i, text in zip(chosen, _write(part, chosen, results, request), strict=True):
             verdicts[i] = replace(verdicts[i], generated_text=text)
-    part.finish(sum(isinstance(row, ConversationError) for row in chunk.rows))
+    part.watch.finish(sum(isinstance(row, ConversationError) for row in chunk.rows))
     return [
         _lost(row, request) if isinstance(row, ConversationError) else verdicts[telling[i]]
         for i, row in enumerate(chunk.rows)

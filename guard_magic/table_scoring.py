@@ -18,6 +18,7 @@ from guard_magic.column_plan import ColumnPlan, MissingResponse, plan_columns, r
 from guard_magic.columns import column_of, count_conversations
 from guard_magic.conversation import Conversation, Role
 from guard_magic.errors import ColumnError, ScoreError, shorten
+from guard_magic.interrupts import interruptible
 from guard_magic.long_tables import read_long, read_long_turns
 from guard_magic.notices import warn_kept, warn_read, warn_read_as_text
 from guard_magic.roles import Assess, RoleRules
@@ -135,6 +136,7 @@ class _Call:
         return verdicts
 
 
+@interruptible
 def score_frame(
     session: Session,
     frame: pd.DataFrame,
@@ -153,6 +155,7 @@ def score_frame(
     return call.attach(frame, call.check(call.score(read_frame(frame, plan), str(plan))), overwrite)
 
 
+@interruptible
 def score_series(session: Session, series: pd.Series, **options: Unpack[TableOptions]) -> pd.DataFrame:
     """Score a Series of strings or message lists; the verdict columns alone come back, with its index."""
     call = _settle(session, **options)
@@ -160,6 +163,7 @@ def score_series(session: Session, series: pd.Series, **options: Unpack[TableOpt
     return call.columns(call.check(call.score(read_series(series), _label(series))), series.index)
 
 
+@interruptible
 def score_frame_turns(
     session: Session,
     frame: pd.DataFrame,
@@ -178,6 +182,7 @@ def score_frame_turns(
     return _score_turns(read_frame(frame, plan), str(plan), call)
 
 
+@interruptible
 def score_series_turns(session: Session, series: pd.Series, **options: Unpack[TurnOptions]) -> pd.DataFrame:
     """Score every message of the conversations of a Series; see `guard_magic.score_turns`."""
     call = _settle(session, **options)
