@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from guard_magic.callers import warn_caller
 from guard_magic.errors import shorten
+from guard_magic.interrupts import current_shell
 from guard_magic.progress import Progress, Watch, measure_rows
 from guard_magic.roles import RoleChanges
 from guard_magic.rows import Row
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "progress_bar",
     "progress_words",
+    "say_loading",
     "warn_changed",
     "warn_cut",
     "warn_kept",
@@ -73,6 +76,13 @@ def _time(seconds: float | None) -> str:
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes:02}:{left:02}"
+
+
+def say_loading(name: str) -> None:
+    """Say in a cell, on stderr, that a guard is being loaded: that takes seconds, in which nothing else is seen."""
+    if current_shell() is not None:
+        sys.stderr.write(f"loading guard {name} …\n")
+        sys.stderr.flush()
 
 
 def warn_changed(changes: RoleChanges, n_neutralised: int) -> None:

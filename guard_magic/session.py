@@ -24,7 +24,7 @@ from guard_magic.errors import (
     UnknownGuardError,
     shorten,
 )
-from guard_magic.notices import progress_bar, warn_read_as_text, warn_unscored
+from guard_magic.notices import progress_bar, say_loading, warn_read_as_text, warn_unscored
 from guard_magic.policy import LLAMA_GUARD_3, Policy, as_policy, listed_codes
 from guard_magic.progress import Watch
 from guard_magic.roles import Assess, RoleRules, checked_assess, checked_roles
@@ -71,6 +71,8 @@ class Session:
         """
         place = _checked_source(source)
         called = name_of(place) if name is None else checked_guard_name(name)
+        if called not in self.guards:
+            say_loading(called)
         from guard_magic.engine.loader import checked_options, load_guard
 
         checked_options(**options)
@@ -158,12 +160,8 @@ class Session:
 
         Without a current one, ``GUARD_MAGIC_MODEL`` is loaded, else the embedded guard, which says so.
         """
-        from guard_magic.engine.guard import Guard
-
-        if isinstance(guard, Guard):
-            return guard
         if guard is not None and not isinstance(guard, str):
-            raise UnknownGuardError(f"{shorten(guard)} is not a guard", hint="Pass a name or a Guard.")
+            return _checked_guard(guard)
         name = self.current if guard is None else guard
         if name is not None:
             return self.load(EMBEDDED_NAME) if self._is_embedded_unloaded(name) else self._resident(name)
@@ -325,3 +323,11 @@ _SESSION = Session()
 def current_session() -> Session:
     """Return the session of this Python process."""
     return _SESSION
+
+
+def _checked_guard(guard: object) -> Guard:
+    from guard_magic.engine.guard import Guard
+
+    if not isinstance(guard, Guard):
+        raise UnknownGuardError(f"{shorten(guard)} is not a guard", hint="Pass a name or a Guard.")
+    return guard
