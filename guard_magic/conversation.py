@@ -154,7 +154,7 @@ def parse_conversation(value: object) -> Conversation:
         For anything else, naming what was seen; also where reading the value raises something of its own.
     """
     if is_missing(value):
-        raise ConversationError(f"the conversation is missing ({value!r})", hint="Leave the row out or fill it.")
+        raise ConversationError("the conversation is missing", hint="Leave the row out or fill it.")
     if isinstance(value, str):
         return Conversation((Message("user", _checked(plain(value), "the text")),))
     return _read(value)
@@ -178,7 +178,7 @@ def parse_messages(value: object) -> Conversation:
         For anything else, naming what was seen; also where reading the value raises something of its own.
     """
     if is_missing(value):
-        raise ConversationError(f"the messages are missing ({value!r})", hint="Leave the row out or fill it.")
+        raise ConversationError("the messages are missing", hint="Leave the row out or fill it.")
     if isinstance(value, str):
         text = plain(value)
         transcript = None if begins_like_literal(text) else parse_transcript(text)

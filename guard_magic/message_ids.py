@@ -69,7 +69,7 @@ def _sound(value: object) -> object:
 def id_error(value: object) -> ConversationError | None:
     """Return why this is not a conversation's id, or None."""
     if is_no_id(value):
-        return ConversationError(f"the conversation id is missing ({value!r})", hint="Leave the row out or fill it.")
+        return ConversationError("the conversation id is missing", hint="Leave the row out or fill it.")
     if kind_of(value) == "other":
         return ConversationError(
             f"the conversation id is a {type(value).__name__.strip('_')}: {shorten(value)}",

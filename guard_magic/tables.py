@@ -114,7 +114,7 @@ def try_row(read: Callable[[object], Conversation], value: object) -> Row:
 
 def _parse_text(value: object) -> Conversation:
     if is_missing(value):
-        raise ConversationError(f"the text is missing ({value!r})", hint="Leave the row out or fill it.")
+        raise ConversationError("the text is missing", hint="Leave the row out or fill it.")
     if not isinstance(value, str):
         raise ConversationError(
             f"expected text, got {type(value).__name__}: {shorten(value)}", hint="Use messages=… for lists."
@@ -129,7 +129,7 @@ def _try_exchange(prompt: object, response: object, missing_response: MissingRes
             if missing_response == "prompt":
                 return asked
             raise ConversationError(
-                f'the response is missing; missing_response="prompt" assesses such prompts alone ({shorten(response)})',
+                'the response is missing; missing_response="prompt" assesses such prompts alone',
                 hint='It is not assessed as a prompt instead, unless missing_response="prompt" is passed.',
             )
         answered = _parse_text(response).assessed

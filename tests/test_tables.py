@@ -77,3 +77,16 @@ def test_turns_are_one_line_a_message() -> None:
     assert [len(row) for row in table.rows if isinstance(row, Conversation)] == [1, 2, 4, 1, 2]
     assert isinstance(table.rows[2], ConversationError)
     assert table.rows[4] is broken
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT])
+def test_what_is_missing_is_not_spelled_out(value: object) -> None:
+    pairs = pd.DataFrame({"p": ["a", "b"], "r": ["c", value]}, dtype=object)
+    found = [
+        *read_series(pd.Series(["a", value], dtype=object, name="text")),
+        *read_series(pd.Series([[], value], dtype=object, name="messages")),
+        *read_frame(pairs, plan_columns(pairs.columns, prompt="p", response="r")),
+    ]
+    messages = [str(row) for row in found if isinstance(row, ConversationError)]
+    assert sum("missing" in message for message in messages) >= 3
+    assert not [message for message in messages if "(" in message and "missing" in message]
