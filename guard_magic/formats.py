@@ -64,7 +64,7 @@ def _unwrap_mapping(value: Mapping[Any, Any]) -> list[object]:
         raise ConversationError(f"several readings: {seen} stand side by side", hint=f"Pass one: value[{lists[0]!r}].")
     _check_beside(value, lists[0])
     if is_missing(value[lists[0]]):
-        raise ConversationError(f"the messages are missing ({lists[0]!r} is {value[lists[0]]!r})", hint=MESSAGE_HINT)
+        raise ConversationError(f"the messages are missing: nothing under {lists[0]!r}", hint=MESSAGE_HINT)
     inner = value[lists[0]]
     if isinstance(inner, Mapping) and any(has(inner, key) for key in _LISTS):
         raise ConversationError(f"messages within messages: {shorten(dict(inner))}", hint=MESSAGE_HINT)

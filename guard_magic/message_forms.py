@@ -249,7 +249,7 @@ def _read_content(value: object, role: Role, key: str, where: str) -> list[Piece
     if isinstance(value, str):
         return [Said(role, plain(value))]
     if is_missing(value):
-        raise ConversationError(f"the content of {where} is missing ({value!r})", hint=MESSAGE_HINT)
+        raise ConversationError(f"the content of {where} is missing", hint=MESSAGE_HINT)
     if key == "parts" and isinstance(value, Mapping):
         value = [value]
     parts = listed(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import pandas as pd
 import pytest
 import shapes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
+import guard_magic
 from guard_magic.engine.guard import Guard
-from guard_magic.errors import GuardWarning
+from guard_magic.errors import EmbeddedGuardWarning, GuardWarning, ScoringInterrupted
 from guard_magic.magics import parse_moderate
-from guard_magic.magics.options import GUARD, LOAD_OPTIONS
+from guard_magic.magics.options import GUARD, LOAD_OPTIONS, HelpShown, parse_guard
 from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, as_policy
 from guard_magic.session import Session
 from guard_magic.verdict import Verdict, Verdicts
@@ -96,7 +100,6 @@ def test_the_body_is_verbatim(shell: InteractiveShell) -> None:
         "is f(x) = [1, 2?",
         "why {x} $x?",
         "a # b?",
-        "ends with a backslash \\",
         "¿Qué pasa?",
         "-- -t is what?",
     ],
@@ -108,6 +111,110 @@ def test_questions_reach_the_guard(shell: InteractiveShell, text: str) -> None:
     run(shell, f"x = 1\nif x:\n    v = %moderate {text}\n\nafter = x")
     assert shell.user_ns["v"].conversation.assessed.content == said
     assert shell.user_ns["after"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("%moderate one \\\n  two\nafter = 1", "one    two"),
+        ("%moderate is this \\\nallowed?\nafter = 1", "is this  allowed?"),
+        ("%moderate a \\\nb \\\nc = {1}\nafter = 1", "a  b  c = {1}"),
+        ("v = %moderate a \\\n  raise SystemExit\nafter = 1", "a    raise SystemExit"),
+        ("if True:\n    v = %moderate a \\\n        b\n    after = 1", "a          b"),
+        ("if True:\n    %moderate -o v a \\\n    b?\n    after = 1", "a      b?"),
+        ("v = \\\n    %moderate a?\nafter = 1", "a?"),
+        ("%moderate\\\na\nafter = 1", "a"),
+        ("%moderate a \\\r\nb\nafter = 1", "a  b"),
+        ("%moderate ends with one \\\n\nafter = 1", "ends with one"),
+        ("after = 1\n%moderate ends with one \\", "ends with one \\"),
+        ("%moderate a\u2028raise SystemExit\nafter = 1", "a\u2028raise SystemExit"),
+        ("v = %moderate a\x0cb\x85c?\nafter = 1", "a\x0cb\x85c?"),
+    ],
+)
+def test_a_continued_line_is_one_line(shell: InteractiveShell, code: str, said: str) -> None:
+    """As IPython joins it; before, the second line ran as Python."""
+    run(shell, code if "v" in code else code.replace("%moderate", "v = %moderate"))
+    assert shell.user_ns["v"].conversation.assessed.content == said
+    assert shell.user_ns["after"] == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%time %moderate {}",
+        "v = %time %moderate {}",
+        "%time v = %moderate {}",
+        "%timeit -n1 -r1 %moderate -o v {}",
+        "%timeit -n1 -r1 -q %moderate -o v {}",
+        "%%time\n%moderate -o v {}",
+        "x = 1; %moderate -o v {}",
+        "x = [1, 2]; v = %moderate {}",
+        "if True: %moderate -o v {}",
+        "for x in (1,): v = %moderate {}",
+        "v: object = %moderate {}",
+        "d = {{}}; d[';'] = %moderate -o v {}",
+        "def f():\n    return %moderate -o v {}\nf()",
+        "if True:\n    %time %moderate -o v {}\n    x = 3",
+    ],
+)
+@pytest.mark.parametrize("text", ["Is this allowed?", "what's up?", "a; b = c?", "no question"])
+def test_what_stands_before_changes_nothing(shell: InteractiveShell, code: str, text: str) -> None:
+    """Such a line that ended in "?" was help on its last word, and nothing was scored."""
+    result = run(shell, code.format(text))
+    assert shell.user_ns.get("v", result).conversation.assessed.content == text
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%moderate?",
+        "%%moderate?",
+        "%time %moderate?",
+        "moderate?",
+        "x = 5 %moderate",
+        "x = (5\n %moderate )",
+        "print('%moderate hi?')",
+        "!echo %moderate hi",
+        "%guard status",
+        "%time 5 %moderate",
+        "x = [i for i in range(3)\n %moderate ]",
+    ],
+)
+def test_other_lines_are_ipython_s(shell: InteractiveShell, code: str) -> None:
+    ours = shell.transform_cell(code)
+    shell.run_line_magic("unload_ext", "guard_magic")
+    assert ours == shell.transform_cell(code)
+    shell.run_line_magic("load_ext", "guard_magic")
+
+
+def calls(shell: InteractiveShell, code: str) -> list[tuple[str, ...]]:
+    """Return the magics that a cell calls, and what it does else, without running them."""
+    found: list[tuple[str, ...]] = []
+
+    class Shell:
+        def run_line_magic(self, name: str, line: str) -> None:
+            found.append((name, line))
+
+    exec(compile(shell.transform_cell(code), "cell", "exec"), {"get_ipython": Shell, "did": found.append})
+    return found
+
+
+LINES = st.text(st.characters(exclude_characters="\n\r\\", exclude_categories=["Cs"])).filter(lambda t: t[:1] != "?")
+
+
+@given(text=LINES, before=st.sampled_from(["", "v = ", "did(1); ", "if 1: "]), tail=st.booleans())
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_verbatim(shell: InteractiveShell, text: str, before: str, tail: bool) -> None:
+    code = f"{before}%moderate {text}" + ("\ndid(2)" if tail else "")
+    expected = [("moderate", text.strip())] + ([2] if tail else [])
+    assert calls(shell, code) == ([1, *expected] if "did" in before else expected)
+
+
+@given(pieces=st.lists(LINES.filter(lambda t: "?" not in t), min_size=2, max_size=4))
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_continued_line_is_run(shell: InteractiveShell, pieces: list[str]) -> None:
+    whole = " ".join(pieces)
+    assert calls(shell, "%moderate " + "\\\n".join(pieces) + "\ndid(2)") == [("moderate", whole.strip()), 2]
 
 
 def test_help_and_strings_are_left_alone(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,10 +298,168 @@ def test_options_reach_the_guard(shell: InteractiveShell) -> None:
         ("%guard load x --quantization int3", "invalid choice: 'int3'"),
         ("%guard load x --quantization", "expected one argument"),
         ("%guard cache burn", "invalid choice"),
+        ("%moderate -x -- window S99", "-x: a value is missing"),
+        ("%moderate --exclude=-- window", "--exclude: a value is missing"),
+        ("%moderate -g -- hi", "-g: a value is missing"),
+        ("%moderate -t -- hi", "-t: a value is missing"),
+        ("%moderate -o --", "-o: a value is missing"),
+        ("%moderate --guard= hi", "-g/--guard: a value is missing"),
+        ("%moderate --thresh .5 hi", "unrecognized arguments: --thresh"),
+        ("%moderate -t nan hi", "threshold nan is not a number"),
+        ("%moderate -t 50% hi", "invalid float value: '50%'"),
+        ("%moderate -x S6, S13 how do I", "'S6,' lacks a code; codes are joined by commas without spaces"),
+        ("%moderate -xS6, S13 how do I", "lacks a code"),
+        ("%moderate --exclude=S6, S13 how", "lacks a code"),
+        ("%moderate -x S6 ,S13 how do I", "',S13 how do I' follows -x"),
+        ("%moderate -x S6 , S13 how do I", "follows -x"),
+        ("%moderate -x S6 S13 how do I", "'S13' follows -x and is a hazard's code"),
+        ("%moderate -x S6 S13, how do I", "'S13' follows -x"),
+        ("%moderate -x S6,,S13 how", "lacks a code"),
+        ("%moderate -x , how", "lacks a code"),
+        ("%%moderate -x S6, S13\nhi", "lacks a code"),
+        ("%%moderate -x S6 S13\nhi", "unexpected 'S13'"),
+        ("%moderate -o class hi", "'class' is not a variable name"),
+        ("%moderate -o None hi", "is not a variable name"),
+        ("%moderate -o a.b hi", "is not a variable name"),
+        ("%moderate -o= hi", "is not a variable name"),
+        ("%moderate -o --show hi", "'--show' is not a variable name"),
+        ("%moderate \u2014show hi", "begins with another dash"),
+        ("%moderate \u2013t .5 hi", "begins with another dash"),
+        ("%moderate \u2212\u2212threshold=.5 hi", "begins with another dash"),
+        ("%moderate --x\ud800 hi", "unrecognized arguments: --x\\ud800"),
+        ("%moderate -i a.b", "no variable 'a.b'"),
+        ("%%moderate", "the cell body is empty"),
+        ("%%moderate -x", "the cell body is empty"),
+        ("%guard load --name -- x", "expected one argument"),
+        ("%guard load x --name=--", "--name: a value is missing"),
+        ("%guard load x\\", "No escaped character"),
     ],
 )
 def test_mistakes_are_one_line(shell: InteractiveShell, code: str, says: str) -> None:
     assert says in usage_error(shell, code)
+
+
+def test_what_only_looks_like_options_is_text(shell: InteractiveShell) -> None:
+    shell.user_ns["q"] = 1
+    for text, said in {
+        "-x S6 -- S13 how": "S13 how",
+        "-x S6 S99 how": "S99 how",
+        "-x S6 -t .5 S13 how": "S13 how",
+        "-- \u2014show me": "\u2014show me",
+        "\u2014 she said": "\u2014 she said",
+        "\u2013threshold-free": "\u2013threshold-free",
+        "-- -- a": "-- a",
+        "'-x' is an option": "'-x' is an option",
+    }.items():
+        assert run(shell, f"%moderate {text}").conversation.assessed.content == said
+    verdict = run(shell, "%moderate -x S6 -x S13,S1 how")
+    assert not {"S1", "S6", "S13"} & set(verdict.category_scores), "both lists count"
+
+
+def test_names_are_python_s(shell: InteractiveShell) -> None:
+    """Python reads ﬁt as fit: a result under the other spelling could not be reached."""
+    run(shell, "%moderate -o ﬁt hi")
+    assert isinstance(run(shell, "ﬁt"), Verdict)
+    run(shell, "ﬂaws = {'S1': 'Rude Words'}")
+    assert list(run(shell, "%moderate -p ﬂaws hi").category_scores) == ["S1"]
+    run(shell, "ﬁt_text = 'a b'")
+    assert run(shell, "%moderate -i ﬁt_text").conversation.assessed.content == "a b"
+
+
+WORDS = """
+a , = -- - ? {q} $q ' S6 S6, 0.5 nan ﬁ user window --text --show -h -x -xS6 --exclude= --exclude=-- -t -t= --threshold
+-g -p -i -o -oclass --assess --overflow load use policy cache threshold --name --name=-- --compile --min-verdict-mass
+"""
+
+
+@given(words=st.lists(st.sampled_from([*WORDS.split(), "\ud800"]) | st.text(max_size=5), max_size=7))
+@settings(deadline=None, max_examples=500)
+def test_a_line_is_read_or_a_usage_error(words: list[str]) -> None:
+    line = " ".join(words)
+    for parse in (parse_moderate, parse_guard):
+        try:
+            read = parse(line)
+        except HelpShown:
+            continue
+        except UsageError as error:
+            str(error).encode()
+            continue
+        if parse is parse_moderate:
+            assert all(isinstance(code, str) and code.strip() for code in read.exclude)
+            assert isinstance(read.guard, str | None)
+            assert read.output is None or read.output.isidentifier()
+        else:
+            assert not any(isinstance(value, list) for value in vars(read).values())
+
+
+def test_faults_of_ours_keep_their_traceback(
+    shell: InteractiveShell, tiny: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise ValueError("a fault within")
+
+    hook = tiny.model.register_forward_pre_hook(broken)
+    try:
+        with pytest.raises(ValueError, match="a fault within") as caught:
+            run(shell, "%moderate a text that was never asked before, either")
+    finally:
+        hook.remove()
+    assert type(caught.value) is ValueError
+    assert len(caught.traceback) > 3
+
+
+@pytest.mark.parametrize(
+    "code", ["%moderate -t 2 hi", "%moderate -x S99 hi", "%guard use nobody", "%%moderate\n[{broken"]
+)
+def test_no_message_has_two_names(shell: InteractiveShell, code: str) -> None:
+    assert not re.match(r"\w*Error", usage_error(shell, code))
+
+
+def test_the_embedded_guard_refuses_a_policy_without_a_traceback(shell: InteractiveShell) -> None:
+    shell.user_ns["mine"] = {"S1": "Rude Words"}
+    assert "policy" in usage_error(shell, "%moderate -g embedded -p mine hi")
+
+
+@pytest.mark.parametrize("code", ["%moderate {q}", "%moderate $q", "%moderate ${q}", "%moderate q", "%%moderate\n$q\n"])
+@pytest.mark.parametrize("value", ["a text", CHAT, pd.Series(["a"])])
+def test_a_text_that_names_a_variable_is_scored_and_said(shell: InteractiveShell, code: str, value: object) -> None:
+    shell.user_ns["q"] = value
+    with pytest.warns(GuardWarning, match="is scored as it stands. To score what a variable holds: %moderate -i q"):
+        verdict = run(shell, code)
+    assert verdict.conversation.assessed.content == code.replace("%%moderate", "%moderate")[10:].strip()
+
+
+def test_texts_that_name_parts_of_variables(shell: InteractiveShell) -> None:
+    shell.user_ns["q"] = {"a": 1}
+    for text in ("{q['a']}", "$q.a", "{q.a}", "{ q }"):
+        with pytest.warns(GuardWarning, match="-i q"):
+            run(shell, f"%moderate {text}")
+
+
+@pytest.mark.parametrize(
+    "text", ["{nothing}", "$nothing", "say {q}", "$q is mine", "quit", "In", "pd", "{q} {q}", "{}", "$", "--text {q}"]
+)
+def test_other_texts_say_nothing(shell: InteractiveShell, text: str) -> None:
+    shell.user_ns.update(q="a text", pd=pd)
+    assert run(shell, f"%moderate {text}").conversation.assessed.content == text.removeprefix("--text ")
+
+
+def test_loading_is_said_once(
+    shell: InteractiveShell, session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.guards.clear()
+    session.current = None
+    with pytest.warns(EmbeddedGuardWarning):
+        run(shell, "%moderate hi")
+    run(shell, "%moderate hi, again")
+    assert capsys.readouterr().err.count("loading guard embedded …\n") == 1
+
+
+@pytest.mark.parametrize("use_jedi", [False, True])
+def test_completion_lists_public_names(shell: InteractiveShell, use_jedi: bool) -> None:
+    shell.Completer.use_jedi = use_jedi
+    run(shell, "import guard_magic")
+    assert {text.lstrip(".") for text in complete(shell, "guard_magic.")} == set(guard_magic.__all__)
 
 
 def test_the_message_assessed_is_chosen(shell: InteractiveShell) -> None:
@@ -234,7 +499,7 @@ def test_interrupts_go_through(shell: InteractiveShell, tiny: Guard) -> None:
 
     hook = tiny.model.register_forward_pre_hook(stop)
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(ScoringInterrupted, match="nothing is kept yet: run the cell again"):
             run(shell, "%moderate a text that was never asked before")
     finally:
         hook.remove()
@@ -244,6 +509,10 @@ def test_help(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> No
     assert run(shell, "%moderate -h") is None
     assert "--exclude S6,S13" in capsys.readouterr().out
     assert run(shell, "%%moderate --help\nbody") is None
+    for alone in ("%%moderate -h", "%%moderate --help", "%%moderate -x S1 -h\n", "%%moderate -h\n\n"):
+        capsys.readouterr()
+        assert run(shell, alone) is None
+        assert "--exclude S6,S13" in capsys.readouterr().out, alone
     assert run(shell, "%guard -h") is None
     assert "threshold" in capsys.readouterr().out
     inspected = shell.inspector._mime_format(shell.object_inspect_text("%moderate"))["text/plain"]
@@ -408,6 +677,7 @@ def snapshot(shell: InteractiveShell) -> tuple[Any, ...]:
         list(shell.configurables),
         list(shell.Completer.custom_matchers),
         list(shell.input_transformer_manager.token_transformers),
+        list(shell.input_transformer_manager.line_transforms),
         formatters,
     )
 

@@ -1,13 +1,14 @@
 """``%%moderate``, ``%moderate`` and ``%guard``: parse a line, call the session, show the result.
 
-The text of a cell or line is never formatted, expanded or parsed as Python. Everything that goes wrong
-becomes a one-line ``UsageError`` here, at one boundary; an interrupt goes through.
+The text of a cell or line is never formatted, expanded or parsed as Python. What a user got wrong, and what a guard
+cannot do, becomes a short ``UsageError`` here, at one boundary; faults of ours keep their traceback, and an interrupt
+goes through as one line.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,12 +19,22 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
+from guard_magic.callers import warn_caller
 from guard_magic.columns import count_conversations
 from guard_magic.conversation import Conversation, Message, parse_body, parse_conversation
 from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
+from guard_magic.interrupts import interrupts_shown
 from guard_magic.magics.completion import make_matcher
-from guard_magic.magics.options import GUARD, MODERATE, HelpShown, ModerateOptions, parse_moderate
+from guard_magic.magics.options import (
+    GUARD,
+    MODERATE,
+    HelpShown,
+    ModerateOptions,
+    as_name,
+    parse_guard,
+    parse_moderate,
+)
 from guard_magic.magics.policies import policy_list, policy_text
 from guard_magic.magics.questions import take_questions
 from guard_magic.message_forms import is_message
@@ -34,6 +45,11 @@ from guard_magic.tables import holds_messages, read_series
 from guard_magic.verdict import Verdict, Verdicts
 
 __all__ = ["GuardMagics", "ModerateOptions", "parse_moderate", "register", "unregister"]
+
+_MARKED = re.compile(r"\$?\{\s*([^\W\d]\w*)[^{}]*\}|\$([^\W\d]\w*)(?:[.\[]\S*)?")
+"""A text that is nothing but a variable as other magics would expand it: {name}, $name, {name.part}."""
+_READABLE = (str, list, tuple, dict, pd.Series, pd.DataFrame, Conversation)
+"""What a variable holds that somebody may want to moderate."""
 
 
 @magics_class
@@ -73,7 +89,7 @@ class GuardMagics(Magics):
         --generate             add the text the guard writes
         -h, --help             show the options
         """
-        with _usage_errors():
+        with interrupts_shown(), _usage_errors():
             options = parse_moderate(line)
             if options.help:
                 print(MODERATE.format_help())
@@ -81,7 +97,7 @@ class GuardMagics(Magics):
             conversations = self._read(options, cell)
             result = self._score(conversations, options)
             if options.output is not None:
-                self.shell.user_ns[_identifier(options.output)] = result
+                self.shell.user_ns[options.output] = result
             return result if options.output is None or options.show else None
 
     @line_magic
@@ -100,9 +116,9 @@ class GuardMagics(Magics):
         alone, ``%guard policy`` shows the hazards asked about. Hazards of one's own are zero-shot: they work less
         well than those the guard was trained on (Meta says so of Llama Guard), so measure them first.
         """
-        with _usage_errors():
+        with interrupts_shown(), _usage_errors():
             try:
-                options = GUARD.parse_args(shlex.split(line))
+                options = parse_guard(line)
             except HelpShown:
                 return None
             if options.help:
@@ -117,10 +133,13 @@ class GuardMagics(Magics):
                 raise UsageError(
                     f"%%moderate: unexpected {shorten(options.text or '-i')}; the text goes below the line"
                 )
-            return parse_body(cell, text_only=options.text_only)
+            found = parse_body(cell, text_only=options.text_only)
+            self._look_for_variable(cell.strip(), options)
+            return found
         if options.input is None:
             if not options.text:
                 raise UsageError("%moderate: no text; put it on the line, or below %%moderate (see %moderate -h)")
+            self._look_for_variable(options.text, options)
             return _conversations(options.text, "the line")
         if options.text:
             raise UsageError(f"%moderate: both -i and text on the line: {shorten(options.text)}")
@@ -137,19 +156,41 @@ class GuardMagics(Magics):
             assess=options.assess,
             overflow=options.overflow,
         )
+        if options.maybe_code is not None and options.maybe_code in request.policy.codes:
+            raise UsageError(
+                f"%moderate: {shorten(options.maybe_code)} follows -x and is a hazard's code: codes are joined by "
+                "commas without spaces, as in -x S6,S13. If it begins the text, put -- before it"
+            )
         verdicts = session.moderate_many(conversations, request)
         return verdicts[0] if len(verdicts) == 1 else verdicts
+
+    def _look_for_variable(self, text: str, options: ModerateOptions) -> None:
+        """Warn where the whole text names a variable; it is scored as it stands, for nothing is ever expanded."""
+        if options.text_only:
+            return
+        if marked := _MARKED.fullmatch(text):
+            name = as_name(marked[1] or marked[2])
+            is_meant = name in self.shell.user_ns
+        else:
+            name = as_name(text)
+            is_users = name in self.shell.user_ns and name not in self.shell.user_ns_hidden
+            is_meant = is_users and isinstance(self.shell.user_ns[name], _READABLE)
+        if is_meant:
+            warn_caller(
+                f"the text {shorten(text)} is scored as it stands. To score what a variable holds: %moderate -i {name} "
+                "(--text says that the text is meant)"
+            )
 
     def _policy_value(self, name: str | None) -> object:
         """Return what a word means as a policy: built-in and file names as they are, else a variable's value."""
         if name is None or name in BUILT_IN or is_policy_file(name):
             return name
-        if name not in self.shell.user_ns:
+        if as_name(name) not in self.shell.user_ns:
             raise UsageError(
                 f"no policy {shorten(name)}: neither a built-in one (%guard policy list), nor a variable, "
                 "nor a .yaml or .json file"
             )
-        return self.shell.user_ns[name]
+        return self.shell.user_ns[as_name(name)]
 
     def _variable(self, name: str) -> Any:
         if name not in self.shell.user_ns:
@@ -202,12 +243,6 @@ class GuardMagics(Magics):
         print(f"{len(cache):,} scores cached in this session, {cache.n_hits:,} reused (numbers and hashes, no text)")
 
 
-def _identifier(name: str) -> str:
-    if not name.isidentifier():
-        raise UsageError(f"-o {shorten(name)} is no variable name")
-    return name
-
-
 def _conversations(value: Any, name: str) -> list[Conversation]:
     """Read what a variable holds; one unreadable conversation is an error that says which."""
     if isinstance(value, pd.DataFrame):
@@ -240,14 +275,11 @@ def _is_message(value: object) -> bool:
 
 @contextmanager
 def _usage_errors() -> Iterator[None]:
-    """Turn our errors into `UsageError`: IPython shows that class, and no subclass of it, in one line."""
+    """Turn our errors into `UsageError`: IPython shows that class, and no subclass of it, without a traceback."""
     try:
         yield
     except GuardError as error:
-        kind = type(error).__name__
-        raise UsageError(f"{kind}: {error.message}" + (f"\n{error.hint}" if error.hint else "")) from None
-    except ValueError as error:  # shlex: a quote that is not closed
-        raise UsageError(str(error)) from None
+        raise UsageError(error.message + (f"\n{error.hint}" if error.hint else "")) from None
 
 
 _RESTORE: WeakKeyDictionary[Any, Callable[[], None]] = WeakKeyDictionary()

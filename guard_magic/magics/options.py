@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import re
+import shlex
+import unicodedata
 from dataclasses import dataclass
 from typing import NoReturn, get_args
 
 from IPython.core.error import UsageError
 
+from guard_magic.errors import shorten
 from guard_magic.roles import Assess
 from guard_magic.windows import Overflow
 
@@ -20,6 +24,8 @@ __all__ = [
     "SUBCOMMANDS",
     "HelpShown",
     "ModerateOptions",
+    "as_name",
+    "parse_guard",
     "parse_moderate",
 ]
 
@@ -36,6 +42,8 @@ LOAD_OPTIONS = (
     "--min-verdict-mass",
 )
 _WORD = re.compile(r"\s*(\S+)")
+_OPTION = re.compile(r"--?[A-Za-z]")
+_ENDS_IN_DASHES = re.compile(r"-[A-Za-z]--|--[\w-]+=--")
 
 
 class HelpShown(Exception):
@@ -49,24 +57,61 @@ class _Parser(argparse.ArgumentParser):
         raise HelpShown
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message} (see {self.prog} -h)")
+        shown = message.encode("utf-8", "backslashreplace").decode()
+        raise UsageError(f"{self.prog}: {shown} (see {self.prog} -h)")
+
+
+def as_name(word: str) -> str:
+    """Return `word` as Python writes it where it names a variable."""
+    return unicodedata.normalize("NFKC", word)
+
+
+def _filled(word: str) -> str:
+    if not word.strip():
+        raise argparse.ArgumentTypeError("a value is missing")
+    return word
+
+
+def _variable(word: str) -> str:
+    name = as_name(word)
+    if not name.isidentifier() or keyword.iskeyword(name) or name == "__debug__":
+        raise argparse.ArgumentTypeError(f"{shorten(word)} is not a variable name")
+    return name
+
+
+def _codes(word: str) -> tuple[str, ...]:
+    codes = tuple(code.strip() for code in word.split(","))
+    if not all(codes):
+        raise argparse.ArgumentTypeError(
+            f"{shorten(word)} lacks a code; codes are joined by commas without spaces, as in -x S6,S13"
+        )
+    return codes
 
 
 def _moderate_parser() -> _Parser:
     parser = _Parser(
         prog="%%moderate",
         add_help=False,
+        allow_abbrev=False,
         description="Score the conversation in this cell: plain text, a transcript with user:/assistant: at line "
         "starts, a JSON list of messages, or JSON Lines.",
         usage="%%%%moderate [options]\n       <conversation>\n       %%moderate [options] TEXT… | -i VAR",
     )
     add = parser.add_argument
-    add("-g", "--guard", metavar="GUARD", help="name of a resident guard (default: the current one)")
+    add("-g", "--guard", metavar="GUARD", type=_filled, help="name of a resident guard (default: the current one)")
     add("-t", "--threshold", metavar="T", type=float, help="flag from this unsafe_score on")
     add("-p", "--policy", metavar="POLICY", help="a built-in policy, a variable, or a .yaml or .json file")
-    add("-x", "--exclude", metavar="S6,S13", default="", help="hazard codes to leave out, with commas")
-    add("-i", "--input", metavar="VAR", help="%%moderate only: score what this variable holds")
-    add("-o", "--output", metavar="VAR", help="store the verdict in this variable and show nothing")
+    add(
+        "-x",
+        "--exclude",
+        metavar="S6,S13",
+        action="append",
+        default=[],
+        type=_codes,
+        help="hazard codes to leave out, with commas and no spaces",
+    )
+    add("-i", "--input", metavar="VAR", type=as_name, help="%%moderate only: score what this variable holds")
+    add("-o", "--output", metavar="VAR", type=_variable, help="store the verdict in this variable and show nothing")
     add("--assess", choices=get_args(Assess), default="last", help="whose last message is assessed")
     add(
         "--overflow", choices=get_args(Overflow), default="error", help="what to do with what is too long for the guard"
@@ -133,7 +178,15 @@ GUARD = _guard_parser()
 
 @dataclass(frozen=True, slots=True)
 class ModerateOptions:
-    """The options of one ``%%moderate``, read; `text` is what stands after them, verbatim."""
+    """The options of one ``%%moderate``, read.
+
+    Attributes
+    ----------
+    text
+        What stands after the options, verbatim.
+    maybe_code
+        The first word of the text, where it stands right behind ``-x``: perhaps a code that belongs to it.
+    """
 
     guard: str | None
     threshold: float | None
@@ -148,6 +201,7 @@ class ModerateOptions:
     generate: bool
     help: bool
     text: str
+    maybe_code: str | None
 
 
 def parse_moderate(line: str) -> ModerateOptions:
@@ -156,15 +210,20 @@ def parse_moderate(line: str) -> ModerateOptions:
     Raises
     ------
     UsageError
-        For an unknown option, a missing value, or one of the wrong type.
+        For an unknown option, a missing value, one of the wrong type, or a list of codes with spaces.
     """
-    words, text = _split_options(line)
-    read = MODERATE.parse_args(words)
+    words, text, is_ended = _split_options(line)
+    read = _parse(MODERATE, words)
+    if not is_ended:
+        _check_start(text)
+    follows_codes = bool(words) and not is_ended and words[-1].startswith(("-x", "--exclude"))
+    if follows_codes and text.startswith(","):
+        MODERATE.error(f"{shorten(text)} follows -x: codes are joined by commas without spaces, as in -x S6,S13")
     return ModerateOptions(
         guard=read.guard,
         threshold=read.threshold,
         policy=read.policy,
-        exclude=tuple(code.strip() for code in read.exclude.split(",") if code.strip()),
+        exclude=tuple(code for codes in read.exclude for code in codes),
         assess=read.assess,
         overflow=read.overflow,
         input=read.input,
@@ -174,22 +233,62 @@ def parse_moderate(line: str) -> ModerateOptions:
         generate=read.generate,
         help=read.help,
         text=text,
+        maybe_code=text.split()[0].strip(",") if follows_codes and text else None,
     )
 
 
-def _split_options(line: str) -> tuple[list[str], str]:
+def parse_guard(line: str) -> argparse.Namespace:
+    """Read a line of ``%guard``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown command or option, a value that is missing or of the wrong type, or a quote that is not closed.
+    HelpShown
+        Where the help of a command was asked for, and printed.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        GUARD.error(str(error))
+    return _parse(GUARD, words)
+
+
+def _parse(parser: _Parser, words: list[str]) -> argparse.Namespace:
+    for word in words:
+        if _ENDS_IN_DASHES.fullmatch(word):  # argparse makes an empty list of that value
+            parser.error(f"{word.removesuffix('--').removesuffix('=')}: a value is missing")
+    return parser.parse_args(words)
+
+
+def _split_options(line: str) -> tuple[list[str], str, bool]:
+    """Return the options at the start of `line`, the text behind them, and whether ``--`` stands between."""
     words: list[str] = []
     takes_value = {name: action.nargs != 0 for action in MODERATE._actions for name in action.option_strings}
     position = 0
     while found := _WORD.match(line, position):
         word = found[1]
         if word == "--":
-            return words, line[found.end() :].removeprefix(" ")
-        if not re.match(r"--?[A-Za-z]", word):
+            return words, line[found.end() :].removeprefix(" "), True
+        if not _OPTION.match(word):
             break
         position = found.end()
         words.append(word)
         if takes_value.get(word) and (value := _WORD.match(line, position)):
             words[-1:] = [f"{word}={value[1]}"] if word.startswith("--") else [f"{word}{value[1]}"]
             position = value.end()
-    return words, line[position:].strip()
+    return words, line[position:].strip(), False
+
+
+def _check_start(text: str) -> None:
+    """Refuse text that begins with an option written with another dash, as word processors write it."""
+    word = text.split(maxsplit=1)[0] if text else ""
+    name = word.partition("=")[0].lstrip("".join(filter(_is_dash, word)) + "-")
+    known = {option.lstrip("-") for action in MODERATE._actions for option in action.option_strings}
+    if word and _is_dash(word[0]) and name in known:
+        MODERATE.error(f"{shorten(word)} begins with another dash than options do; if it is text, put -- before it")
+
+
+def _is_dash(character: str) -> bool:
+    """Say whether it is a dash that looks like the hyphen of options, and is not."""
+    return character != "-" and (unicodedata.category(character) == "Pd" or character == "\u2212")
