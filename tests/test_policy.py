@@ -202,11 +202,19 @@ def test_only() -> None:
 
 
 @pytest.mark.parametrize("edit", ["without", "only"])
-@pytest.mark.parametrize("codes", [["S15"], [1], [None], ["s1"], ["S1", "violence"], [""], "S1,S2"])
+@pytest.mark.parametrize("codes", [["S15"], ["s1"], ["S1", "violence"], [""], "S1,S2"])
 def test_unknown_codes(edit: str, codes: Any) -> None:
     with pytest.raises(PolicyError, match="has no hazard") as caught:
         getattr(LLAMA_GUARD_3, edit)(codes)
     assert "S1, S2" in caught.value.hint
+
+
+@pytest.mark.parametrize("edit", ["without", "only"])
+@pytest.mark.parametrize("codes", [[1], [None], ["S1", b"S2"], 3, {1: 2}, object()])
+def test_codes_that_are_not_text(edit: str, codes: Any) -> None:
+    with pytest.raises(PolicyError, match="is not the code of a hazard") as caught:
+        getattr(LLAMA_GUARD_3, edit)(codes)
+    assert "as text" in caught.value.hint
 
 
 def test_without_everything() -> None:
