@@ -318,6 +318,16 @@ def test_one_that_was_swallowed_comes_up_at_the_next_batch() -> None:
         swallowing()
 
 
+def test_one_that_was_swallowed_is_raised_at_the_end() -> None:
+    @interruptible
+    def swallowing() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            press()
+
+    with pytest.raises(KeyboardInterrupt, match="nothing is kept yet"):
+        swallowing()
+
+
 def test_other_threads_hold_nothing() -> None:
     before = signal.getsignal(signal.SIGINT)
     found: list[Any] = []
