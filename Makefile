@@ -10,8 +10,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: setup
 	$(BIN)/python notebooks/run_demo.py
 
+# Files side by side on two workers; then what drives a browser, by itself: it waits for a page, not for a machine.
+JOBS ?= 2
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not browser"
+	$(BIN)/python -m pytest -m browser
 
 lint: setup
 	$(BIN)/ruff check .
