@@ -15,7 +15,7 @@ import time
 from lengths import FAMILIES, load_lengths, rows_of_lengths
 from ways import environment, json_line
 
-from guard_magic.conversation import parse_conversation
+from guard_magic.conversations.conversation import parse_conversation
 
 __all__ = ["main", "measure"]
 

@@ -15,8 +15,8 @@ import torch
 from counting import Shape, Work, mean_work, prefill_work
 from floors import DEVICES, FP8_GAIN, Device, Floor, pass_seconds, product_seconds
 
-from guard_magic.engine.asked import Asked
-from guard_magic.engine.float8 import float8_obstacle, tensor_core_product, to_float8
+from guard_magic.guards.encoded import Asked
+from guard_magic.guards.float8 import float8_obstacle, tensor_core_product, to_float8
 
 __all__ = [
     "known_device",

@@ -92,7 +92,7 @@ def _test(run: Run) -> dict[str, Any]:
         "-W",
         "default",
         "tests/test_gpu.py",
-        "tests/test_quantize.py",
+        "tests/guards/test_quantize.py",
     ]
     seconds = max(5.0, min(run.seconds_left, _TESTS_S) - 5)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)

@@ -16,9 +16,9 @@ from shapes import model_config
 from timing import Timing, count_tokens, differences, run_way
 from ways import Row, Way, ask_rows, forced_answers, read_all, with_engine
 
-from guard_magic.engine.asked import Asked
-from guard_magic.engine.guard import Guard
 from guard_magic.engine.memory import kv_bytes_per_token, token_budget
+from guard_magic.guards.encoded import Asked
+from guard_magic.guards.guard import Guard
 
 __all__ = ["Bench", "Found", "Settings", "share"]
 

@@ -13,7 +13,7 @@ from lengths import Lengths, load_lengths, rows_of_lengths
 from shapes import TEMPLATE_1B, llama3_tokenizer, qwen3_tokenizer, random_model
 from ways import Row, ask_rows, guard_for
 
-from guard_magic.engine.guard import Guard
+from guard_magic.guards.guard import Guard
 
 __all__ = ["SPECS", "Built", "Spec", "build", "spread_answers"]
 

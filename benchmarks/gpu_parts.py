@@ -17,13 +17,13 @@ from gpu_watch import compiling, kernel_times, n_graphs
 from timing import Timing, differences, latency_ms, run_way
 from ways import forced_answers, forward_each, guard_for, read_all, tutorial_loop, with_engine
 
-from guard_magic.conversation import parse_conversation
+from guard_magic.conversations.conversation import parse_conversation
 from guard_magic.engine import generate
-from guard_magic.engine.float8 import float8_obstacle
 from guard_magic.engine.memory import token_budget
-from guard_magic.engine.quantize import quantize_linears
-from guard_magic.engine.trial import can_pack, packing_error
-from guard_magic.progress import NOTHING, Cost, Watch
+from guard_magic.engine.packing_check import can_pack, packing_error
+from guard_magic.guards.float8 import float8_obstacle
+from guard_magic.guards.quantize import quantize_linears
+from guard_magic.scoring.progress import NOTHING, Cost, Watch
 from guard_magic.verdict import Reading
 
 __all__ = ["BUDGETS", "PARTS"]
@@ -196,8 +196,8 @@ class _First(Watch):
 
 def public(bench: Bench, found: Found) -> None:
     """Score the rows through the public path, rows made ready in its own thread; and what the host has to do."""
-    from guard_magic.cache import ScoreCache
-    from guard_magic.scoring import Request, score_rows
+    from guard_magic.scoring.cache import ScoreCache
+    from guard_magic.scoring.run import Request, score_rows
 
     bench.guard.score([bench.rows[0].chat])
     chats = [parse_conversation(row.chat) for row in bench.rows]

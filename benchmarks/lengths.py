@@ -24,10 +24,10 @@ from shapes import TEMPLATE_1B, llama3_tokenizer, qwen3_tokenizer, random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from ways import ANSWERS, ROOT, Row, guard_for
 
-from guard_magic.conversation import parse_conversation
-from guard_magic.engine.guard import Guard
+from guard_magic.conversations.conversation import parse_conversation
+from guard_magic.conversations.roles import adapt_roles
 from guard_magic.errors import ConversationError
-from guard_magic.roles import adapt_roles
+from guard_magic.guards.guard import Guard
 
 __all__ = ["FAMILIES", "Length", "Lengths", "load_lengths", "main", "measure_lengths", "rows_of_lengths"]
 

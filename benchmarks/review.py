@@ -23,10 +23,10 @@ from typing import Any
 import pandas as pd
 from comm.base_comm import BaseComm
 
-from guard_magic.conversation import Conversation, Message
+from guard_magic.conversations.conversation import Conversation, Message
 from guard_magic.labels import LabelFile
 from guard_magic.policy import LLAMA_GUARD_3
-from guard_magic.widgets import Reviewer
+from guard_magic.review import Reviewer
 
 __all__ = ["main", "measure"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks")]
 
 import browser  # noqa: E402 - the tests' own server and page
 
@@ -29,7 +29,7 @@ sys.path.insert(0, {str(ROOT / "benchmarks")!r})
 from review import make_table
 from guard_magic.labels import LabelFile
 from guard_magic.policy import LLAMA_GUARD_3
-from guard_magic.widgets import Reviewer
+from guard_magic.review import Reviewer
 frame, conversations = make_table(N_ROWS)
 reviewer = Reviewer(frame, conversations, LLAMA_GUARD_3, LabelFile("ann.sqlite", annotator="ann"), blur=[])
 """

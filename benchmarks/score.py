@@ -25,7 +25,7 @@ from timing import latency_ms, print_table, summarise, time_ways
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from ways import ROOT, Row, ask_rows, environment, guard_for, json_line, load_rows, ways_of
 
-from guard_magic.engine.guard import Guard
+from guard_magic.guards.guard import Guard
 
 __all__ = ["main", "measure"]
 

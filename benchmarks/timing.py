@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from ways import WAYS, Row, Way, ask_rows
 
-from guard_magic.engine.guard import Guard
+from guard_magic.guards.guard import Guard
 
 __all__ = [
     "Timing",

@@ -33,10 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from guard_magic.conversation import Conversation, parse_conversation  # noqa: E402
-from guard_magic.engine.guard import Asked, Guard  # noqa: E402
+from guard_magic.conversations.conversation import Conversation, parse_conversation  # noqa: E402
+from guard_magic.conversations.roles import adapt_roles  # noqa: E402
 from guard_magic.engine.local import LocalEngine  # noqa: E402
-from guard_magic.roles import adapt_roles  # noqa: E402
+from guard_magic.guards.guard import Asked, Guard  # noqa: E402
 from guard_magic.verdict import Reading  # noqa: E402
 
 __all__ = [

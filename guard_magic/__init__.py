@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from guard_magic import frames as _frames
+from guard_magic import accessor as _frames
 from guard_magic.calls import by_name
-from guard_magic.column_plan import MissingResponse
-from guard_magic.conversation import Conversation, Message
+from guard_magic.conversations.conversation import Conversation, Message
+from guard_magic.conversations.roles import Assess, RoleRules
+from guard_magic.conversations.windows import Overflow
 from guard_magic.errors import (
     ColumnError,
     ConversationError,
@@ -31,17 +32,16 @@ from guard_magic.errors import (
     UnknownGuardError,
 )
 from guard_magic.exports import export_labels
-from guard_magic.interrupts import interruptible
 from guard_magic.labels import adjudication, read_labels
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
-from guard_magic.roles import Assess, RoleRules
-from guard_magic.session import current_session
-from guard_magic.table_scoring import Errors, score_frame, score_frame_turns
+from guard_magic.scoring.interrupts import interruptible
+from guard_magic.scoring.session import current_session
+from guard_magic.tables.column_plan import MissingResponse
+from guard_magic.tables.score import Errors, score_frame, score_frame_turns
 from guard_magic.verdict import Verdict, Verdicts
-from guard_magic.windows import Overflow
 
 if TYPE_CHECKING:
-    from guard_magic.engine.guard import Guard
+    from guard_magic.guards.guard import Guard
 
 __all__ = [
     "LLAMA_GUARD_3",

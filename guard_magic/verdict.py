@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from guard_magic.characters import spell_hidden
-from guard_magic.conversation import Conversation, Role
+from guard_magic.conversations.conversation import Conversation, Role
 from guard_magic.errors import ColumnError, GuardError, ScoreError, shorten
 from guard_magic.policy import Policy
 

@@ -11,9 +11,10 @@ import pytest
 import reference
 import shapes
 import torch
+from last_only import LastOnly
 
-from guard_magic.engine.guard import Guard
-from guard_magic.session import Session
+from guard_magic.guards.guard import Guard
+from guard_magic.scoring.session import Session
 
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a worker of pytest-xdist; a notebook's kernel hears it
@@ -66,20 +67,6 @@ def embedded() -> Guard:
 
     model = AutoModelForCausalLM.from_pretrained(EMBEDDED, gguf_file="guard.gguf").eval()
     return Guard(model, AutoTokenizer.from_pretrained(EMBEDDED), name="embedded", is_embedded=True)
-
-
-class LastOnly:
-    """A model asked for its last logits only, each sequence once: what makes the definition affordable."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.known: dict[tuple[int, ...], Any] = {}
-
-    def __call__(self, input_ids: torch.Tensor) -> Any:
-        key = tuple(input_ids[0].tolist())
-        if key not in self.known:
-            self.known[key] = self.model(input_ids=input_ids, logits_to_keep=1, use_cache=False)
-        return self.known[key]
 
 
 @pytest.fixture(scope="session")

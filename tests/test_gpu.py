@@ -18,15 +18,15 @@ import torch
 
 pytest.importorskip("llama_models", reason="the tokenizer file comes with llama-models")
 
-from conftest import LastOnly
+from last_only import LastOnly
 from reference import reference
 from shapes import answering_model, llama3_tokenizer, random_model
 
-from guard_magic.conversation import parse_conversation
-from guard_magic.engine.guard import Guard
+from guard_magic.conversations.conversation import parse_conversation
 from guard_magic.engine.head import _float32_product
 from guard_magic.engine.local import LocalEngine, TokenRow
-from guard_magic.engine.trial import can_pack, packing_error
+from guard_magic.engine.packing_check import can_pack, packing_error
+from guard_magic.guards.guard import Guard
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.verdict import Reading
 

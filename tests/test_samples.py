@@ -8,8 +8,8 @@ from importlib.resources import files
 import pandas as pd
 import pytest
 
-from guard_magic.conversation import parse_conversation
-from guard_magic.engine.guard import Guard
+from guard_magic.conversations.conversation import parse_conversation
+from guard_magic.guards.guard import Guard
 from guard_magic.policy import LLAMA_GUARD_3
 
 TUTORIAL = [

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guard_magic.conversation import parse_conversation
+from guard_magic.conversations.conversation import parse_conversation
 from guard_magic.errors import ColumnError, GuardWarning, ScoreError
-from guard_magic.notices import warn_unscored
 from guard_magic.policy import LLAMA_GUARD_3
+from guard_magic.scoring.notices import warn_unscored
 from guard_magic.verdict import COLUMNS, EXTRAS, Reading, Verdict, Verdicts, bare_reason, judge, unscored
 
 CODES = LLAMA_GUARD_3.codes

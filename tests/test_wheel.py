@@ -39,7 +39,7 @@ def test_what_the_wheel_holds(wheel: Path) -> None:
     for name in ("guard.gguf", "tokenizer.json", "tokenizer_config.json", "MODEL_CARD.md"):
         assert f"guard_magic/embedded/{name}" in names
     for name in ("review.js", "review.css", "dom.js"):
-        assert f"guard_magic/widgets/static/{name}" in names
+        assert f"guard_magic/review/static/{name}" in names
     assert "guard_magic/samples.jsonl" in names
     assert "guard_magic/py.typed" in names
     assert [name for name in names if name.endswith("licenses/NOTICE")]

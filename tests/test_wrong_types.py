@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import guard_magic
-from guard_magic.engine.guard import Guard
 from guard_magic.errors import GuardError
-from guard_magic.session import Session
+from guard_magic.guards.guard import Guard
+from guard_magic.scoring.session import Session
 
 ODD: list[Any] = [3, -2.5, float("nan"), True, [], [3], {}, {"a": 1}, (), pd.NA, pd.NaT, b"x", object(), len, 10**400]
 ODD += ["\0", "no such", np.array([1, 2]), np.float64(7), pd.Series([1, 2]), pd.DataFrame({"a": [1]}), {"x"}, 1j]
@@ -67,11 +67,13 @@ def calls() -> Iterator[tuple[str, Callable[..., Any], str]]:
 
 @pytest.fixture
 def asked(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setattr("guard_magic.session._SESSION", session)
+    monkeypatch.setattr("guard_magic.scoring.session._SESSION", session)
     return session
 
 
-@pytest.mark.parametrize(("label", "call", "name"), list(calls()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("label", "call", "name"), list(calls()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_wrong_types(label: str, call: Callable[..., Any], name: str, asked: Session, tiny: Guard) -> None:
     n_forwards = tiny.engine.n_forwards
     odd = [value for value in ODD if not fits(name, value)] + ([None] if name in NOT_NONE else [])

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from guard_magic.characters import HIDDEN, spell
-from guard_magic.conversation import Message
+from guard_magic.conversations.conversation import Message
 from guard_magic.display.wording import (
     ASSESSED,
     CONTEXT,

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-from guard_magic.conversation import Message
+from guard_magic.conversations.conversation import Message
 from guard_magic.display.wording import (
     ASSESSED,
     CONTEXT,

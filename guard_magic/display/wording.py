@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from guard_magic.characters import HIDDEN, spell
-from guard_magic.conversation import Message
+from guard_magic.conversations.conversation import Message
 from guard_magic.policy import Policy
 from guard_magic.verdict import Verdict, Verdicts
 

@@ -1,4 +1,4 @@
-"""Token batches to verdicts. torch and transformers are imported here and nowhere else.
+"""Token ids to log-probabilities: torch and transformers run here.
 
-`loader` opens models, `local` runs them, `guard.Guard` is a loaded model with its protocol.
+Nothing here knows text, roles, policies or verdicts. `local.LocalEngine` is what guards use.
 """

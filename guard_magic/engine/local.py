@@ -38,9 +38,9 @@ from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.memory import head_rows, is_out_of_memory, token_budget
 from guard_magic.engine.model_state import ModelState
 from guard_magic.engine.own_copy import own_copy
+from guard_magic.engine.packing_check import can_pack, longest_packed
 from guard_magic.engine.prefix_cache import PrefixCache
 from guard_magic.engine.processes import check_process, note_threads
-from guard_magic.engine.trial import can_pack, longest_packed
 from guard_magic.errors import ScoreError, UnknownGuardError
 
 __all__ = ["LocalEngine", "Scored", "Snapshot", "TokenRow"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from guard_magic.characters import first_seen
-from guard_magic.conversation import Conversation, Message, is_missing
+from guard_magic.conversations.conversation import Conversation, Message, is_missing
 from guard_magic.errors import LabelError, shorten
 
 __all__ = ["named_once", "plain", "spreadsheet_text", "to_json"]

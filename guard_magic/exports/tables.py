@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from guard_magic.conversation import Conversation
+from guard_magic.conversations.conversation import Conversation
 from guard_magic.exports.plain import plain, spreadsheet_text, to_json
 
 __all__ = ["TABLES"]

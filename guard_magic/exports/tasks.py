@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from guard_magic.callers import warn_caller
-from guard_magic.column_plan import plan_columns
-from guard_magic.conversation import Conversation, is_missing
+from guard_magic.conversations.conversation import Conversation, is_missing
+from guard_magic.conversations.rows import Row
 from guard_magic.errors import ColumnError, ConversationError, LabelError, shorten
 from guard_magic.exports.plain import plain
 from guard_magic.labels import LABELS, conversation_key
-from guard_magic.tables import Row, read_frame
+from guard_magic.tables.by_conversation import read_frame
+from guard_magic.tables.column_plan import plan_columns
 
 __all__ = ["Said", "Task", "check_labels", "read_tasks"]
 

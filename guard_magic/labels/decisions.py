@@ -14,7 +14,7 @@ from datetime import datetime
 
 import numpy as np
 
-from guard_magic.conversation import Conversation, is_missing
+from guard_magic.conversations.conversation import Conversation, is_missing
 from guard_magic.errors import LabelError, shorten
 
 __all__ = ["LABELS", "MAX_NOTE", "Decision", "Labelled", "annotator_name", "checked_text", "conversation_key"]

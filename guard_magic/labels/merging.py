@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from guard_magic.conversation import is_missing
+from guard_magic.conversations.conversation import is_missing
 from guard_magic.errors import LabelError, shorten
 from guard_magic.labels.decisions import Labelled
 from guard_magic.labels.history import History

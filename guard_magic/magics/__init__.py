@@ -20,12 +20,12 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from guard_magic.callers import warn_caller
-from guard_magic.columns import count_conversations
-from guard_magic.conversation import Conversation, Message, parse_body, parse_conversation
+from guard_magic.conversations.conversation import Conversation, Message, parse_body, parse_conversation
+from guard_magic.conversations.message_forms import is_message
 from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
-from guard_magic.interrupts import interrupts_shown
 from guard_magic.magics.completion import make_matcher
+from guard_magic.magics.input_transform import take_questions
 from guard_magic.magics.options import (
     GUARD,
     MODERATE,
@@ -36,12 +36,12 @@ from guard_magic.magics.options import (
     parse_moderate,
 )
 from guard_magic.magics.policies import policy_list, policy_text
-from guard_magic.magics.questions import take_questions
-from guard_magic.message_forms import is_message
-from guard_magic.notices import warn_read_as_text
 from guard_magic.policy import BUILT_IN, is_policy_file
-from guard_magic.session import current_session
-from guard_magic.tables import holds_messages, read_series
+from guard_magic.scoring.interrupts import interrupts_shown
+from guard_magic.scoring.notices import warn_read_as_text
+from guard_magic.scoring.session import current_session
+from guard_magic.tables.by_conversation import holds_messages, read_series
+from guard_magic.tables.columns import count_conversations
 from guard_magic.verdict import Verdict, Verdicts
 
 __all__ = ["GuardMagics", "ModerateOptions", "parse_moderate", "register", "unregister"]

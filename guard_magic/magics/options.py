@@ -12,9 +12,9 @@ from typing import NoReturn, get_args
 
 from IPython.core.error import UsageError
 
+from guard_magic.conversations.roles import Assess
+from guard_magic.conversations.windows import Overflow
 from guard_magic.errors import shorten
-from guard_magic.roles import Assess
-from guard_magic.windows import Overflow
 
 __all__ = [
     "GUARD",

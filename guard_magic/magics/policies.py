@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guard_magic.magics.completion import own_policy
 from guard_magic.policy import BUILT_IN, Policy
-from guard_magic.session import Session
+from guard_magic.scoring.session import Session
 
 __all__ = ["policy_list", "policy_text"]
 

@@ -1,0 +1,172 @@
+"""Whole conversations in the forms that programs give them: the messages in each, or its name and how to convert it.
+
+What is certain is read: lists of messages, mappings of lists, Arrow's maps, and what holds one of these beside other
+things. The exports of programs that keep their messages otherwise, and what has two readings, are errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from guard_magic.conversations.message_forms import (
+    MEDIA,
+    MESSAGE_HINT,
+    NOT_TEXT_HINT,
+    from_pairs,
+    has,
+    is_missing,
+    is_pair,
+    listed,
+    object_hint,
+)
+from guard_magic.errors import ConversationError, shorten
+
+__all__ = ["unwrap"]
+
+_LISTS = ("messages", "conversations", "conversation", "contents")
+_SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
+_ANSWERS = ("response", "completion", "answer", "output", "model_output", "reply", "chosen", "rejected")
+
+
+def unwrap(value: object) -> list[object]:
+    """Return the messages of a conversation, each as it stands, from the forms that conversations have.
+
+    Raises
+    ------
+    ConversationError
+        For what has no messages or several lists of them, and for what stands beside them and cannot be left out.
+    """
+    if isinstance(value, Mapping):
+        return _unwrap_mapping(value)
+    items = listed(value)
+    if items is None:
+        raise ConversationError(
+            f"expected a list of messages, got {type(value).__name__}: {shorten(value)}", hint=object_hint(value)
+        )
+    if items and is_pair(items[0]) and any(is_pair(item) and item[0] in ("role", "from") for item in items):  # type: ignore[index]
+        return [from_pairs(items)]
+    return items
+
+
+def _unwrap_mapping(value: Mapping[Any, Any]) -> list[object]:
+    lists = [key for key in _LISTS if has(value, key)] or [key for key in _LISTS if key in value][:1]
+    if _is_message(value) and not any(has(value, key) for key in lists):
+        return [value]
+    if not lists:
+        columns = [key for key in ("role", "from") if listed(value.get(key)) is not None]
+        if columns:
+            return _from_columns(value, columns[0])
+        _refuse_format(value)
+        return [value]
+    if len(lists) > 1 or _is_message(value):
+        seen = ", ".join(map(repr, [*lists, *(("role",) if _is_message(value) else ())]))
+        raise ConversationError(f"several readings: {seen} stand side by side", hint=f"Pass one: value[{lists[0]!r}].")
+    _check_beside(value, lists[0])
+    if is_missing(value[lists[0]]):
+        raise ConversationError(f"the messages are missing: nothing under {lists[0]!r}", hint=MESSAGE_HINT)
+    inner = value[lists[0]]
+    if isinstance(inner, Mapping) and any(has(inner, key) for key in _LISTS):
+        raise ConversationError(f"messages within messages: {shorten(dict(inner))}", hint=MESSAGE_HINT)
+    items = unwrap(inner)
+    _check_prompt(value, items)
+    return [*_system_beside(value), *items]
+
+
+def _check_prompt(value: Mapping[Any, Any], items: Sequence[object]) -> None:
+    """Refuse a prompt beside the messages that is not one of them."""
+    prompt = value.get("prompt")
+    texts = [item.get(key) for item in items if isinstance(item, Mapping) for key in ("content", "value")]
+    if has(value, "prompt") and not any(isinstance(text, str) and text == prompt for text in texts):
+        raise ConversationError(
+            f"a prompt stands beside the messages and is not one of them: {shorten(prompt)}",
+            hint="Pass the messages that are meant.",
+        )
+
+
+def _is_message(value: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value.get(key), str) for key in ("role", "from"))
+
+
+def _check_beside(value: Mapping[Any, Any], key: str) -> None:
+    """Refuse what stands beside the messages and belongs to the conversation."""
+    for other in MEDIA:
+        if has(value, other):
+            raise ConversationError(f"{other!r} beside {key!r}: guards here read text only", hint=NOT_TEXT_HINT)
+    for other in _ANSWERS:
+        if has(value, other):
+            raise ConversationError(
+                f"{other!r} beside {key!r}: is it said after these messages, or one of them?",
+                hint=f"Pass the messages that are meant: value[{key!r}], or value[{key!r}] + "
+                f'[{{"role": "assistant", "content": value[{other!r}]}}].',
+            )
+
+
+def _system_beside(value: Mapping[Any, Any]) -> list[object]:
+    """Return the system prompt that stands beside the messages, as the first of them."""
+    given = [key for key in _SYSTEM if has(value, key)]
+    if len(given) > 1:
+        raise ConversationError(f"several system prompts: {', '.join(map(repr, given))}", hint="Keep one.")
+    if not given:
+        return []
+    said = value[given[0]]
+    if isinstance(said, Mapping):
+        said = said.get("parts", said.get("content"))
+    return [{"role": "system", "content": said}]
+
+
+def _from_columns(value: Mapping[Any, Any], key: str) -> list[object]:
+    """Return the rows of a mapping of lists, which is how `datasets` and Arrow give a list of mappings."""
+    columns = {name: listed(column) for name, column in value.items() if not is_missing(column)}
+    lengths = {len(column) for column in columns.values() if column is not None}
+    if None in columns.values() or len(lengths) > 1:
+        raise ConversationError(
+            f"a mapping of lists with {key!r} as one of them, and not all are lists of one length: "
+            f"{shorten(dict(value))}",
+            hint='[{"role": r, "content": c} for r, c in zip(value["role"], value["content"], strict=True)]',
+        )
+    names = list(columns)
+    rows = zip(*(column or [] for column in columns.values()), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _refuse_format(value: Mapping[Any, Any]) -> None:
+    """Refuse, by name, the exports of programs whose conversations stand elsewhere."""
+    for keys, name, how in _EXPORTS:
+        if all(key in value for key in keys):
+            raise ConversationError(f"this is {name}: {shorten(dict(value))}", hint=f"{how} (see docs/files.md)")
+
+
+_EXPORTS = (
+    (
+        ("mapping", "current_node"),
+        "a conversation of a ChatGPT export, a tree of messages",
+        "Follow it from current_node to the root: "
+        'thread = lambda n: thread(c["mapping"][n]["parent"]) + [c["mapping"][n]["message"]] if n else []; '
+        'messages = [{"role": m["author"]["role"], "content": m["content"]["parts"]} '
+        'for m in thread(c["current_node"]) if m and m["content"].get("parts")]',
+    ),
+    (
+        ("chat_messages",),
+        "a conversation of a Claude export",
+        '[{"role": m["sender"], "content": m["text"], "files": m.get("files")} for m in c["chat_messages"]]',
+    ),
+    (
+        ("data", "annotations"),
+        "a task of Label Studio",
+        'task["data"] holds what was labelled: pd.DataFrame([task["data"] for task in tasks]).guard.score()',
+    ),
+    (("data", "predictions"), "a task of Label Studio", 'Use task["data"].'),
+    (
+        ("fields",),
+        "a record of Argilla",
+        'record["fields"] holds what was labelled: pd.DataFrame([r["fields"] for r in records]).guard.score()',
+    ),
+    (("conversation_a", "conversation_b"), "a comparison of two conversations", 'Pass one: value["conversation_a"].'),
+    (("prompt", "message_tree_id"), "a tree of OASST", "Take one path through its replies: role and text of each."),
+    (("role", "message_id", "text"), "a message of OASST", '{"role": m["role"], "content": m["text"]}'),
+    (("choices",), "a response of a chat API", '[choice["message"] for choice in value["choices"]]'),
+    (("body", "custom_id"), "a request of a batch", 'Use value["body"].'),
+    (("request",), "a request of a batch", 'Use value["request"].'),
+    (("input", "preferred_output"), "a comparison of two answers", 'value["input"]["messages"] + one of the outputs'),
+)

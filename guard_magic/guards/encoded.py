@@ -1,0 +1,160 @@
+"""Conversations made ready for a guard, and the rows of token ids that its engine reads."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from guard_magic.conversations.conversation import Conversation, Message
+from guard_magic.conversations.roles import RoleChanges
+from guard_magic.engine.batching import group_positions, nested_prefixes
+from guard_magic.engine.local import TokenRow
+from guard_magic.errors import ConversationError, shorten
+from guard_magic.families.base import Question
+from guard_magic.prompts.plan import Prompt
+
+__all__ = [
+    "MAX_CONVERSATION",
+    "Asked",
+    "check_size",
+    "checked_conversations",
+    "longest_prompt",
+    "make_keys",
+    "runs",
+    "token_rows",
+]
+
+MAX_CONVERSATION = 4_000_000
+"""Characters of all messages of a conversation together, at the most: tokenizing these takes about 400 MB."""
+_TOGETHER = 1_000_000
+"""Characters tokenized together: their ids and what the tokenizer makes of them take about 100 bytes each at worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A conversation made ready: the prompts of all questions, and what its roles had to give up."""
+
+    conversation: Conversation
+    questions: tuple[Question, ...]
+    prompts: tuple[Prompt, ...]
+    changes: RoleChanges
+
+    @property
+    def prompt(self) -> Prompt:
+        """The first question's prompt: for most guards there is no other."""
+        return self.prompts[0]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all prompts, each counted once."""
+        if len(self.prompts) == 1:
+            return len(self.prompts[0].ids)
+        return sum(map(len, {prompt.ids for prompt in self.prompts}))
+
+    @property
+    def n_neutralised(self) -> int:
+        """Pieces of structural text in the contents that were rewritten."""
+        return self.prompt.n_neutralised
+
+
+def check_size(conversation: Conversation) -> None:
+    """Refuse, before anything is made of it, a conversation that takes too much memory only to be measured."""
+    n_characters = sum(len(message.content) for message in conversation.messages)
+    if n_characters > MAX_CONVERSATION:
+        raise ConversationError(
+            f"the conversation has {n_characters:,} characters in {len(conversation):,} messages; "
+            f"at most {MAX_CONVERSATION:,} are read",
+            hint="Split it into several conversations and score each.",
+        )
+
+
+def checked_conversations(values: object) -> list[object]:
+    """Return conversations as a list; an iterator is read once.
+
+    Raises
+    ------
+    ConversationError
+        For one conversation, a table, what has no order, or what is not many.
+    """
+    if isinstance(values, str | bytes | Mapping | Conversation | Message):
+        raise _not_many(values, "Put one conversation into a list: guard.score([conversation]).")
+    if isinstance(values, pd.DataFrame):
+        raise _not_many(values, "For a table: df.guard.score(), or pass one of its columns.")
+    if isinstance(values, set | frozenset):
+        raise _not_many(values, "It has no order that scores could come back in: pass a list, such as sorted(…).")
+    if getattr(values, "ndim", 1) != 1:
+        raise _not_many(values, "Pass one dimension, one conversation an element: list(array.ravel()) for texts.")
+    try:
+        found: list[object] = list(values)  # type: ignore[call-overload]
+    except TypeError:
+        raise _not_many(values, "Pass a list: guard.score([conversation]).") from None
+    if any(isinstance(value, Mapping | Message) for value in found):
+        raise _not_many(values, "Put one conversation into a list: guard.score([conversation]).")
+    return found
+
+
+def _not_many(values: object, hint: str) -> ConversationError:
+    kind = type(values).__name__
+    return ConversationError(f"expected a list of conversations, got {kind}: {shorten(values)}", hint=hint)
+
+
+def runs(conversations: Sequence[Conversation]) -> Iterator[Sequence[Conversation]]:
+    """Cut conversations, in order, into runs whose prompts are made together: their texts fit into memory."""
+    start = n_characters = 0
+    for i, conversation in enumerate(conversations):
+        n_characters += sum(len(message.content) for message in conversation.messages)
+        if n_characters > _TOGETHER:
+            yield conversations[start : i + 1]
+            start, n_characters = i + 1, 0
+    if start < len(conversations):
+        yield conversations[start:]
+
+
+def make_keys(rows: Sequence[Asked], whose: str) -> list[bytes]:
+    """Return a key for each row: of who is asked, what is read, and the token ids."""
+    known: dict[int, bytes] = {}
+    found = []
+    for row in rows:
+        digest = hashlib.blake2b(whose.encode(), digest_size=16)
+        for prompt, question in zip(row.prompts, row.questions, strict=True):
+            spine = known.get(id(question))
+            if spine is None:
+                spine = known[id(question)] = f"|{question.spine.tokens}|{question.spine.reads}|".encode()
+            digest.update(b"%b%d|" % (spine, len(prompt.ids)))
+            digest.update(array("i", prompt.ids))
+        found.append(digest.digest())
+    return found
+
+
+def longest_prompt(questions: Sequence[Question], prompts: Sequence[Prompt]) -> int:
+    """Return the tokens of the longest prompt with what is appended to it."""
+    return max(len(p.ids) + len(q.spine.tokens) for p, q in zip(prompts, questions, strict=True))
+
+
+def token_rows(
+    rows: Sequence[Asked], marks: Sequence[Hashable], places: Sequence[tuple[int, int]]
+) -> tuple[list[TokenRow], list[tuple[int, int]]]:
+    """Return what the engine is to read for these (row, question) pairs, and the pair of each.
+
+    What the prompts of one mark have in common is made their prefix where that saves work.
+    """
+    made: list[TokenRow] = []
+    asked: list[tuple[int, int]] = []
+    for members in group_positions([marks[row] for row, _ in places]).values():
+        if len(members) == 1:
+            row, number = places[members[0]]
+            prompt = rows[row].prompts[number]
+            made.append(TokenRow(prompt.ids, prompt.n_prefix))
+            asked.append((row, number))
+            continue
+        pairs = [places[member] for member in members]
+        prompts = [rows[row].prompts[number] for row, number in pairs]
+        prefixes = nested_prefixes([p.ids for p in prompts], [p.n_prefix for p in prompts])
+        order = sorted(range(len(pairs)), key=lambda i: -prefixes[i])
+        made += [TokenRow(prompts[i].ids, prefixes[i]) for i in order]
+        asked += [pairs[i] for i in order]
+    return made, asked

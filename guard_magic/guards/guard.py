@@ -1,0 +1,500 @@
+"""A guard: a loaded model with its protocol.
+
+It turns conversations into prompts, prompts into readings (one forward pass for verdict and hazards), and
+readings into verdicts. It holds no threshold, no current policy and no cache: those are the session's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
+
+from guard_magic.callers import warn_caller
+from guard_magic.characters import spell_hidden
+from guard_magic.checks import checked_flag, checked_guard_name, checked_share
+from guard_magic.conversations.conversation import Conversation, parse_conversation
+from guard_magic.conversations.roles import RoleChanges, RoleRules, adapt_roles, checked_roles, try_adapt
+from guard_magic.engine.batching import group_positions
+from guard_magic.engine.local import LocalEngine
+from guard_magic.errors import (
+    ConversationError,
+    GuardError,
+    LoadError,
+    ProtocolError,
+    ScoreError,
+    UnknownGuardError,
+)
+from guard_magic.families.base import GuardProtocol, Inquiry
+from guard_magic.families.registry import checked_protocol, find_protocol
+from guard_magic.guards.encoded import Asked, check_size, checked_conversations, longest_prompt, make_keys, runs
+from guard_magic.guards.evidence import check_parts, evidence_of, try_model
+from guard_magic.guards.reading import read_rows
+from guard_magic.policy import Policy, as_policy
+from guard_magic.prompts.plan import Prompt
+from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
+
+__all__ = ["Asked", "Guard"]
+
+_UNIQUE = itertools.count(1)
+_MAX_PLANS = 16
+_PROBE = parse_conversation("What is the capital of France?")
+
+
+class Guard:
+    """A loaded guard model with its protocol.
+
+    Parameters
+    ----------
+    model
+        A transformers causal language model. Never changed, except that it is put into eval mode by the
+        loader; a model wrapped with `guard_magic.wrap` must be in eval mode already.
+    tokenizer
+        Its fast tokenizer, with the guard's chat template.
+    name
+        How it is called in this session.
+    revision
+        Which weights: a commit, a content hash, or ``"wrapped"``.
+    identity
+        What makes cached scores reusable: equal only for equal weights. None for a unique one.
+    protocol
+        None to recognise the family by architecture, chat template and tokenizer, or the name of one
+        (``"llama-guard-3"``, ``"shieldgemma"`` …) to force it.
+    compile
+        Whether layers go through ``torch.compile``: large tables are scored faster, after a while of compiling. A
+        guard whose rows cannot be packed is not compiled, with a `GuardWarning`.
+    min_verdict_mass
+        Rows where P(safe) + P(unsafe) is below this are not scored. 0 is for random-weight guards.
+    is_embedded
+        Whether this is the small guard that comes with the package.
+
+    Raises
+    ------
+    ProtocolError
+        Where the model cannot be asked: unknown template, content that does not reach the prompt, verdict
+        tokens that cannot be told apart, or a probe that it answers with neither verdict.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        revision: str = "wrapped",
+        identity: str | None = None,
+        protocol: str | None = None,
+        compile: bool = False,
+        min_verdict_mass: float = 0.9,
+        is_embedded: bool = False,
+    ) -> None:
+        self.name = checked_guard_name(name)
+        self.min_verdict_mass = checked_share("min_verdict_mass", min_verdict_mass, LoadError)
+        compiles = checked_flag("compile", compile, LoadError)
+        checked_protocol(protocol)
+        check_parts(model, tokenizer)
+        self.revision = revision
+        self.is_embedded = is_embedded
+        self.engine = LocalEngine(model, compiles=compiles)
+        with self.engine.lock:
+            try_model(self.engine.look().own, name)
+        self.family: GuardProtocol = find_protocol(evidence_of(model, tokenizer, name), protocol)
+        self._tokenizer = tokenizer
+        self._identity = identity or f"{name}#{next(_UNIQUE)}"
+        self._plans: dict[Policy | None, Inquiry] = {}
+        self._lead = self.family.leads[0]
+        self._choose_lead()
+        if compiles and not self.engine.packs:
+            warn_caller(
+                f"compile=True changes nothing for {name}: its rows are padded, and only packed ones are compiled"
+            )
+        self.policy = self.plan(None).policy
+
+    def __repr__(self) -> str:
+        state = f"{self.protocol}, {self.device}, {self.dtype}" if self.is_loaded else "unloaded"
+        return f"<Guard {spell_hidden(self.label)} ({state})>"
+
+    @property
+    def label(self) -> str:
+        """``name@revision``, as it stands in verdicts and tables."""
+        return f"{self.name}@{self.revision}"
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is still there."""
+        return self.engine.model is not None
+
+    @property
+    def model(self) -> Any:
+        """The transformers model."""
+        if not self.is_loaded:
+            raise UnknownGuardError(f"guard {self.name!r} was unloaded", hint=f"Load it again: %guard load {self.name}")
+        return self.engine.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._tokenizer
+
+    @property
+    def device(self) -> str:
+        """Where the model is: ``"cpu"``, ``"cuda:0"`` …."""
+        return str(self.model.device)
+
+    @property
+    def dtype(self) -> str:
+        """The model's number format: ``"float32"``, ``"bfloat16"`` …."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the model's weights, each counted once."""
+        return int(self.model.get_memory_footprint())
+
+    @property
+    def n_context(self) -> int:
+        """Longest prompt the guard reads, in tokens."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def n_even(self) -> int:
+        """Length of a prompt, in tokens, at which attention takes about as many operations as all else."""
+        return 6 * int(self.model.config.get_text_config().hidden_size)
+
+    def room(self, policy: Policy | None = None) -> int:
+        """Return how many tokens of the context are left for a conversation, about."""
+        return max(self.n_context - longest_prompt(*self.plan(policy).ask(_PROBE)), 1)
+
+    @property
+    def protocol(self) -> str:
+        """Name of the way it is asked."""
+        return self.family.name
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the other answers that its verdicts carry."""
+        return self.plan(None).answer_names
+
+    def plan(self, policy: object) -> Inquiry:
+        """Return how this guard asks about `policy` (None: its own), whatever `as_policy` reads."""
+        policy = None if policy is None else as_policy(policy)
+        if policy not in self._plans:
+            made = self.family.inquire(self._tokenizer, policy, lead=self._lead, like=self._plans.get(None))
+            if len(self._plans) > _MAX_PLANS:
+                self._plans = {None: self._plans[None]}
+            self._plans[policy] = made
+        return self._plans[policy]
+
+    def asked_policy(self, policy: object = None, exclude: Iterable[str] | None = ()) -> Policy:
+        """Return the policy that is asked about: `policy` (None: the guard's own), less `exclude`.
+
+        Raises
+        ------
+        PolicyError
+            For unknown codes, or where the guard's prompt carries no policy.
+        """
+        asked = (self.policy if policy is None else as_policy(policy)).without(exclude)
+        self.plan(None if asked == self.policy else asked)
+        return asked
+
+    def render(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> str:
+        """Return the exact prompt text, up to the verdict position; of the first question, where there are several."""
+        adapted, _ = adapt_roles(parse_conversation(conversation), roles, self.family.place)
+        return self.plan(policy).render(adapted)
+
+    def tokens(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> list[int]:
+        """Return the exact token ids, up to the verdict position; of the first question, where there are several."""
+        return list(self.ask(conversation, policy=policy, roles=roles).prompt.ids)
+
+    def ask(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> Asked:
+        """Make one conversation ready: whatever `parse_conversation` reads.
+
+        Raises
+        ------
+        ConversationError
+            Where its roles do not fit, its text cannot be asked about safely, or it is too long.
+        """
+        plan = None if policy is None else as_policy(policy)
+        (found,) = self.ask_all([parse_conversation(conversation)], policy=plan, roles=checked_roles(roles))
+        if isinstance(found, ConversationError):
+            raise found
+        return found
+
+    def ask_all(
+        self, conversations: Sequence[Conversation], *, policy: Policy | None = None, roles: RoleRules = "merge"
+    ) -> list[Asked | ConversationError]:
+        """Make conversations ready, in order; one that `ask` refuses is its error. Faster than one by one."""
+        return [found for run in runs(conversations) for found in self._ask_run(run, policy, roles)]
+
+    def _ask_run(
+        self, conversations: Sequence[Conversation], policy: Policy | None, roles: RoleRules
+    ) -> list[Asked | ConversationError]:
+        place, n_context = self.family.place, self.n_context
+        adapted = [self._try_size(try_adapt(conversation, roles, place), policy) for conversation in conversations]
+        found = iter(self.plan(policy).ask_all([pair[0] for pair in adapted if isinstance(pair, tuple)]))
+        rows: list[Asked | ConversationError] = []
+        for pair in adapted:
+            if isinstance(pair, ConversationError):
+                rows.append(pair)
+                continue
+            asked = next(found)
+            if isinstance(asked, ConversationError):
+                rows.append(asked)
+                continue
+            n_longest = longest_prompt(*asked)
+            fits = n_longest <= n_context
+            rows.append(Asked(pair[0], *asked, pair[1]) if fits else self._too_long(asked[1], n_longest))
+        return rows
+
+    def _try_size(
+        self, adapted: tuple[Conversation, RoleChanges] | ConversationError, policy: Policy | None
+    ) -> tuple[Conversation, RoleChanges] | ConversationError:
+        """Return why a conversation surely has no place, looked at before it is rendered; else what was given."""
+        if isinstance(adapted, ConversationError):
+            return adapted
+        try:
+            check_size(adapted[0])
+        except ConversationError as error:
+            return error
+        n_least = self.plan(policy).first.least_tokens(adapted[0], self.n_context)
+        return adapted if n_least <= self.n_context else self._refusal(f"at least {n_least:,}", self.n_context)
+
+    def _too_long(self, prompts: Sequence[Prompt], n_longest: int) -> ConversationError:
+        n_prompt = max(len(prompt.ids) for prompt in prompts)
+        return self._refusal(f"{n_prompt:,}", self.n_context - (n_longest - n_prompt))
+
+    def _refusal(self, amount: str, n_most: int) -> ConversationError:
+        return ConversationError(
+            f"the conversation is too long: {amount} tokens, and {spell_hidden(self.name)} reads {n_most:,}",
+            hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
+        )
+
+    def fits(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> bool:
+        """Say whether a conversation is short enough for the guard; what else `ask` refuses is raised here too."""
+        adapted, _ = adapt_roles(conversation, roles, self.family.place)
+        check_size(adapted)
+        if self.plan(policy).first.least_tokens(adapted, self.n_context) > self.n_context:
+            return False
+        return longest_prompt(*self.plan(policy).ask(adapted)) <= self.n_context
+
+    def key(self, asked: Asked) -> bytes:
+        """Return the cache key of a row: token ids + guard identity + number format + what is read."""
+        return self.keys([asked])[0]
+
+    def keys(self, asked: Sequence[Asked]) -> list[bytes]:
+        """Return the cache key of each row."""
+        change = self.engine.look(closely=True).change
+        return make_keys(asked, f"{self._identity}{change}|{self.dtype}|{self.protocol}|")
+
+    def read(
+        self,
+        rows: Sequence[Asked],
+        *,
+        policy: Policy | None = None,
+        together: Sequence[Hashable] | None = None,
+        alone: bool = False,
+    ) -> Iterator[list[tuple[int, Reading | ScoreError]]]:
+        """Read rows, yielding after each batch.
+
+        Equal rows are asked once.
+
+        Parameters
+        ----------
+        rows
+            Conversations made ready.
+        policy
+            What they were made ready for.
+        together
+            For each row, whose beginning it shares: rows of one mark are cuts of one conversation, and what their
+            prompts have in common is computed once. None where no rows belong together.
+        alone
+            Whether each row is read by itself, whole and in float32 whatever the weights' format: many times slower,
+            and the same numbers whatever else is asked.
+
+        Yields
+        ------
+        list of (int, Reading or ScoreError)
+            Position in `rows`, and the reading or why there is none; each position exactly once over all batches, in
+            the engine's own order. A batch may complete no row.
+        """
+        return read_rows(self.engine, self.plan(policy), rows, together, alone=alone)
+
+    def write(
+        self, rows: Sequence[Asked], readings: Sequence[Reading], *, policy: Policy | None = None
+    ) -> list[str | None]:
+        """Return the text the guard writes for each row.
+
+        It is decoded for rows whose more probable verdict is not safe, whatever the threshold; for the
+        others it is ``"safe"``, the verdict that greedy decoding begins with. Where a guard is asked hazard by
+        hazard, it is the answer about the hazard with the highest score.
+        """
+        plan = self.plan(policy)
+        known = [plan.written(reading) for reading in readings]
+        texts = [text for _, text in known]
+        unknown = [i for i, text in enumerate(texts) if text is None]
+        asked = [rows[i].prompts[known[i][0]].ids for i in unknown]
+        groups = list(group_positions(asked).items())
+        written = self.engine.write(self._tokenizer, [ids for ids, _ in groups])
+        for (_, group), text in zip(groups, written, strict=True):
+            for i in group:
+                texts[unknown[i]] = None if text is None else plan.said(text)
+        return texts
+
+    def score(
+        self,
+        conversations: Iterable[object],
+        *,
+        policy: object = None,
+        exclude: Iterable[str] | None = (),
+        threshold: float = 0.5,
+        roles: RoleRules = "merge",
+        generate: bool = False,
+    ) -> Verdicts:
+        """Score conversations, without session or cache.
+
+        Parameters
+        ----------
+        conversations
+            Anything `parse_conversation` reads, one a row: a list, a Series, an array, or an iterator, which is read
+            once.
+        policy, exclude
+            The hazards asked about; None for the guard's own.
+        threshold
+            `unsafe_score` from which a row is flagged, in [0, 1].
+        roles
+            What to do with roles the guard's template has no place for.
+        generate
+            Whether to add the text the guard writes.
+
+        Returns
+        -------
+        Verdicts
+            In the order of `conversations`; rows that could not be scored carry their error.
+
+        Raises
+        ------
+        ConversationError
+            Where `conversations` is one conversation, a table, or has no order.
+        GuardError
+            For an option that cannot be used, before any work.
+        """
+        values = checked_conversations(conversations)
+        flag_at, writes = checked_share("threshold", threshold), checked_flag("generate", generate)
+        checked_roles(roles)
+        asked_policy = self.asked_policy(policy, exclude)
+        asking = None if asked_policy == self.policy else asked_policy
+        rows = self._try_ask_all(values, asking, roles)
+        asked = [row for row in rows if isinstance(row, Asked)]
+        results: dict[int, Reading | ScoreError] = {}
+        for batch in self.read(asked, policy=asking):
+            results.update(batch)
+        ordered = [results[i] for i in range(len(asked))]
+        texts = self._texts(asked, ordered, asking) if writes else [None] * len(asked)
+        judged = iter(
+            self.verdict(row, result, asked_policy, flag_at, text)
+            for row, result, text in zip(asked, ordered, texts, strict=True)
+        )
+        lost = {"threshold": flag_at, "guard": self.label}
+        return Verdicts(
+            [next(judged) if isinstance(row, Asked) else unscored(row, **lost) for row in rows],  # type: ignore[arg-type]
+            asked_policy,
+            self.answer_names,
+        )
+
+    def verdict(
+        self, asked: Asked, result: Reading | ScoreError, policy: Policy, threshold: float, text: str | None = None
+    ) -> Verdict:
+        """Judge one result."""
+        role, n_neutralised = asked.conversation.assessed.role, asked.n_neutralised
+        if isinstance(result, ScoreError):
+            return unscored(
+                result,
+                threshold=threshold,
+                guard=self.label,
+                assessed_role=role,
+                n_tokens=asked.n_tokens,
+                n_neutralised=n_neutralised,
+                policy=policy,
+            )
+        return judge(
+            result,
+            policy,
+            threshold=threshold,
+            guard=self.label,
+            assessed_role=role,
+            min_verdict_mass=self.min_verdict_mass,
+            generated_text=text,
+            n_neutralised=n_neutralised,
+        )
+
+    def close(self) -> None:
+        """Drop the model; verdicts made by it stay valid."""
+        self.engine.close()
+
+    def forget(self) -> None:
+        """Take the model for another one from now on: nothing that was computed before is used again."""
+        self.engine.forget()
+
+    def __copy__(self) -> Guard:
+        made = object.__new__(type(self))
+        made.__dict__ |= self.__dict__
+        return made
+
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        raise GuardError(
+            f"guard {self.name!r} cannot be pickled or copied: it holds a model",
+            hint="Load it where it is needed, guard_magic.load(...) once in each process; verdicts can be pickled.",
+        )
+
+    def _texts(
+        self, asked: Sequence[Asked], results: Sequence[Reading | ScoreError], policy: Policy | None
+    ) -> list[str | None]:
+        readable = [(i, result) for i, result in enumerate(results) if isinstance(result, Reading)]
+        texts: list[str | None] = [None] * len(asked)
+        written = self.write([asked[i] for i, _ in readable], [reading for _, reading in readable], policy=policy)
+        for (i, _), text in zip(readable, written, strict=True):
+            texts[i] = text
+        return texts
+
+    def _try_ask_all(
+        self, values: Sequence[object], policy: Policy | None, roles: RoleRules
+    ) -> list[Asked | ConversationError]:
+        read = [_try_parse(value) for value in values]
+        asked = iter(self.ask_all([row for row in read if isinstance(row, Conversation)], policy=policy, roles=roles))
+        return [next(asked) if isinstance(row, Conversation) else row for row in read]
+
+    def _choose_lead(self) -> None:
+        """Ask one harmless question: a guard that answers with no verdict is asked wrongly.
+
+        Where a family's guards differ in what they write before the verdict, each way is tried.
+        """
+        masses: list[float] = []
+        for lead in self.family.leads:
+            self._lead = lead
+            self._plans.clear()
+            try:
+                asked = self.ask(_PROBE)
+            except ProtocolError:
+                if lead == self.family.leads[-1] and not masses:
+                    raise
+                continue
+            for batch in self.read([asked]):
+                for _, result in batch:
+                    if isinstance(result, ScoreError):
+                        raise LoadError(f"{self.name} could not score one short prompt: {result}", hint="Free memory.")
+                    if result.is_readable(self.min_verdict_mass):
+                        return
+                    masses.append(result.verdict_mass)
+        raise ProtocolError(
+            f"{self.name} does not answer with a verdict at the verdict position of {self.family.title} "
+            f"(verdict mass {max(masses):.2g}, at least {self.min_verdict_mass:g} is needed)",
+            hint="Is it a guard of this family, with its own chat template? min_verdict_mass=0 loads it anyway; its "
+            "scores mean nothing then.",
+        )
+
+
+def _try_parse(value: object) -> Conversation | ConversationError:
+    try:
+        return value if isinstance(value, ConversationError) else parse_conversation(value)
+    except ConversationError as error:
+        return error

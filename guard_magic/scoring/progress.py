@@ -1,0 +1,225 @@
+"""How far a table is: in work, not in rows, so that the time left is told from what is left.
+
+Rows differ in cost by a factor of a thousand, the longest are read first, and some cost nothing: those without a
+score, those found in the cache, those equal to another. What a row costs is known once it is ready; of the rows behind
+it only their characters are known, and what a character costs is learned from the rows before. Work is counted in
+tokens; one of a long prompt is more work, as attention looks at all that stand before it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guard_magic.conversations.conversation import Conversation
+from guard_magic.conversations.rows import Rows, text_size
+from guard_magic.conversations.windows import Overflow
+
+if TYPE_CHECKING:
+    from guard_magic.guards.guard import Asked
+
+__all__ = ["NOTHING", "Cost", "Progress", "Watch", "cost_of", "measure_rows"]
+
+_MOST_MEASURED = 50_000
+"""Rows whose characters are counted: of larger tables every n-th one."""
+_FIXED = 100
+"""Characters that stand for what the template writes around a row's text."""
+_FEW, _MANY = 4, 6
+"""Characters of a token: a usual number, and so many that a text that long surely has more tokens."""
+
+Sizes = np.ndarray
+"""Characters, one pair a row: what is new in it, and all that it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a row asks for: tokens that are computed for it, and the work that this is."""
+
+    tokens: int = 0
+    work: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.tokens + other.tokens, self.work + other.work)
+
+
+NOTHING = Cost()
+
+
+def cost_of(asked: Asked, n_shared: int, scale: float) -> Cost:
+    """Return what it costs to read a conversation.
+
+    Parameters
+    ----------
+    asked
+        The conversation made ready.
+    n_shared
+        Leading tokens that it has in common with the one before, whose work is done already; 0 for none.
+    scale
+        Length of a prompt, in tokens, at which attention is as much work as all else.
+    """
+    tokens, work = 0, 0.0
+    for prompt, question in zip(asked.prompts, asked.questions, strict=True):
+        n_new = max(len(prompt.ids) - max(prompt.n_prefix, n_shared), 1) + len(question.spine.tokens)
+        tokens += n_new
+        work += n_new * (1 + len(prompt.ids) / scale)
+    return Cost(tokens, work)
+
+
+class Watch:
+    """What hears how scoring gets on; this one does not listen."""
+
+    listens = False
+    """Whether costs are worth counting."""
+
+    def expect(self, costs: Sequence[Cost | None], spared: Cost) -> None:
+        """Hear of the next rows of the table, in order, before any of them is read.
+
+        Parameters
+        ----------
+        costs
+            What each of them costs: nothing for one equal to an earlier one, None where there is nothing to score.
+        spared
+            How much of this an earlier call has paid.
+        """
+
+    def finish(self, n_rows: int, cost: Cost = NOTHING) -> None:
+        """Hear that rows are done, and what was read."""
+
+
+class Progress(Watch):
+    """How far a table is.
+
+    Parameters
+    ----------
+    sizes
+        What `measure_rows` gives, one pair a row.
+    scale
+        Length of a prompt, in tokens, at which attention is as much work as all else.
+    n_shared
+        Tokens ahead of every conversation, which are read once.
+    show
+        Called with this object whenever something has changed.
+    clock
+        Seconds, from any beginning.
+
+    Attributes
+    ----------
+    n_rows, n_done
+        Rows of the table, and rows that are done.
+    n_tokens
+        Tokens that were read for them.
+    """
+
+    listens = True
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        scale: float,
+        n_shared: int = 0,
+        *,
+        show: Callable[[Progress], object] = id,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.n_rows, self.n_done, self.n_tokens = len(sizes), 0, 0
+        self._sizes = np.column_stack((sizes[:, 0], sizes[:, 0] * sizes[:, 1]))
+        self._ahead, self._n_ahead = self._sizes.sum(axis=0), len(sizes)
+        self._seen = np.zeros(2)
+        self._scale, self._n_shared, self._show, self._clock = scale, n_shared, show, clock
+        self._read, self._spared, self._waiting, self._done = Cost(), 0.0, 0.0, 0.0
+        self._began = clock()
+        self._reading_since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return self._clock() - self._began
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds that the rest will take; None before any work was done."""
+        if self.n_done == self.n_rows:
+            return 0.0
+        if self._reading_since is None or not self._done:
+            return None
+        return self._left() * (self._clock() - self._reading_since) / self._done
+
+    @property
+    def share(self) -> float:
+        """The part of the work that is done, from 0 to 1; what was spared is done."""
+        if self.n_done == self.n_rows:
+            return 1.0
+        done = self._done + self._spared
+        return done / (done + self._left()) if done else 0.0
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens read in a second; None before any were."""
+        if self._reading_since is None or not self.n_tokens:
+            return None
+        return self.n_tokens / max(self._clock() - self._reading_since, 1e-9)
+
+    def expect(self, costs: Sequence[Cost | None], spared: Cost) -> None:
+        """Put what these rows cost in the place of what was expected."""
+        start = self.n_rows - self._n_ahead
+        sizes = self._sizes[start : start + len(costs)]
+        self._n_ahead -= len(costs)
+        self._ahead -= sizes.sum(axis=0)
+        self._seen += sizes[[cost is not None for cost in costs]].sum(axis=0)
+        cost = sum((cost for cost in costs if cost is not None), Cost())
+        self._read += cost
+        self._spared += spared.work
+        self._waiting += cost.work - spared.work
+        if self._waiting > 0 and self._reading_since is None:
+            self._reading_since = self._clock()
+        self._show(self)
+
+    def finish(self, n_rows: int, cost: Cost = NOTHING) -> None:
+        """Count rows that are done, and what was read."""
+        self.n_done += n_rows
+        self.n_tokens += cost.tokens
+        self._done += cost.work
+        self._waiting -= cost.work
+        self._show(self)
+
+    def _left(self) -> float:
+        """Return the work that is left: of rows that wait, and of those ahead if they are like the rows before."""
+        learned = self._read.work / max(self._guess(self._seen), 1e-9)
+        return max(self._waiting, 0.0) + self._guess(self._ahead) * learned
+
+    def _guess(self, sizes: np.ndarray) -> float:
+        """Return the work of rows by their characters."""
+        tokens = self._read.tokens / max(self._seen[0], 1e-9)
+        return float(tokens * sizes[0] * (1 + self._n_shared / self._scale) + tokens**2 * sizes[1] / self._scale)
+
+
+def measure_rows(rows: Sequence[object], together: Sequence[Hashable] | None, n_room: int, overflow: Overflow) -> Sizes:
+    """Return how much there is to read, in characters: for each row what is new in it, and all that it holds.
+
+    Of large tables only every n-th row is looked at. Rows that will surely be refused for their length (a prompt has
+    room for `n_room` tokens) count nothing.
+    """
+    step = 1 if together is not None else max(1, len(rows) // _MOST_MEASURED)
+    if together is not None:
+        found = [len(row.assessed.content) if isinstance(row, Conversation) else 0 for row in rows]
+    else:
+        found = rows.sizes(step) if isinstance(rows, Rows) else [text_size(row) for row in rows[::step]]
+    new = np.repeat(np.array([size and size + _FIXED for size in found], dtype=float), step)[: len(rows)]
+    total = new if together is None else _sums(new, together)
+    if overflow == "error":
+        new = np.where(total > _MANY * n_room, 0.0, new)
+    if overflow == "truncate":
+        new = new.clip(max=_FEW * n_room)
+    return np.column_stack((new, total.clip(max=_FEW * n_room)))
+
+
+def _sums(new: np.ndarray, together: Sequence[Hashable]) -> np.ndarray:
+    """Return, for each row, the sum over those of its mark up to here; rows of one mark stand side by side."""
+    totals = np.zeros(len(new))
+    for i, size in enumerate(new):
+        totals[i] = size + (totals[i - 1] if i and together[i] == together[i - 1] else 0)
+    return totals
