@@ -28,6 +28,8 @@ __all__ = [
 
 _UNSEEN = r"\p{Z}\p{Cc}\p{Cf}\p{M}\p{Default_Ignorable_Code_Point}\u2800"
 _SEEN = regex.compile(rf"[^{_UNSEEN}]")
+_SAYS = regex.compile(rf"[^{_UNSEEN}\ufffc\ufffd]")
+"""What says something: neither unseen nor what stands in the place of a picture or of bytes that were no text."""
 _ENDS = regex.compile(rf"\A[{_UNSEEN}]+|[\p{{Z}}\p{{Cc}}\p{{Cf}}\p{{Default_Ignorable_Code_Point}}\u2800]+\Z")
 _IGNORABLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cc}--\s]+", regex.VERSION1)
 _RUNS = regex.compile(rf"[{_UNSEEN}]+")
@@ -57,8 +59,11 @@ ideographs. Marks of direction and tags are always told.
 
 
 def is_blank(text: str) -> bool:
-    """Say whether there is nothing in `text` that a reader sees."""
-    return _SEEN.search(text) is None
+    """Say whether there is nothing in `text` that a reader sees, but for signs that stand for something else.
+
+    These are the object replacement (a picture was here) and the replacement character (these bytes were no text).
+    """
+    return _SAYS.search(text) is None
 
 
 def first_seen(text: str) -> int | None:

@@ -33,6 +33,12 @@ def test_texts_without_anything_to_see_are_blank(text: str) -> None:
     assert strip_unseen(text) == without_unseen(text) == ""
 
 
+@pytest.mark.parametrize("text", ["\ufffc", "\ufffd\ufffd \ufffc"])
+def test_what_stands_for_a_picture_or_for_broken_bytes_says_nothing(text: str) -> None:
+    assert is_blank(text)
+    assert not is_blank(f"{text} look")
+
+
 def test_separators_controls_and_format_characters_are_unseen_and_letters_digits_and_symbols_are_seen() -> None:
     for code in range(sys.maxunicode + 1):
         character = chr(code)

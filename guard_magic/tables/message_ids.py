@@ -15,6 +15,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 
+from guard_magic.characters import is_blank
 from guard_magic.conversations.conversation import is_missing
 from guard_magic.errors import ColumnError, ConversationError, shorten
 
@@ -24,6 +25,7 @@ NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
 """A number as text."""
 _ROUNDED = re.compile(r"[+-]?(\d+\.?\d*[eE]\+\d+|\d{16,}\.0*)")
 _WHOLE_FLOAT = re.compile(r"\s*[+-]?\d+\.0*\s*")
+_MISSING_AS_TEXT = frozenset({"nan", "none", "null", "<na>", "nat"})
 _EXCLUSIVE = (
     ("number", "text of a number"),
     ("number", "text of a float"),
@@ -69,7 +71,8 @@ def _sound(value: object) -> object:
 def id_error(value: object) -> ConversationError | None:
     """Return why this is not a conversation's id, or None."""
     if is_no_id(value):
-        return ConversationError("the conversation id is missing", hint="Leave the row out or fill it.")
+        seen = f" ({shorten(value)})" if isinstance(value, str) else ""
+        return ConversationError(f"the conversation id is missing{seen}", hint="Leave the row out or fill it.")
     if kind_of(value) == "other":
         return ConversationError(
             f"the conversation id is a {type(value).__name__.strip('_')}: {shorten(value)}",
@@ -79,9 +82,11 @@ def id_error(value: object) -> ConversationError | None:
 
 
 def is_no_id(value: object) -> bool:
-    """Say whether an id is missing."""
+    """Say whether an id is missing, or the text that one becomes on its way through a file or ``astype(str)``."""
     if isinstance(value, Decimal):
         return value.is_nan()
+    if isinstance(value, str):
+        return is_blank(value) or value.strip().lower() in _MISSING_AS_TEXT
     return is_missing(value) or (isinstance(value, np.floating | np.datetime64 | np.timedelta64) and value != value)
 
 

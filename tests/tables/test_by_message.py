@@ -20,6 +20,7 @@ from guard_magic.errors import ColumnError, ConversationError
 from guard_magic.tables.by_conversation import read_frame
 from guard_magic.tables.by_message import LongTable, read_long, read_long_turns
 from guard_magic.tables.column_plan import ColumnPlan, plan_columns
+from guard_magic.tables.message_ids import is_no_id
 
 LONG = {"conversation_id": "id", "role": "who", "content": "said"}
 
@@ -97,6 +98,14 @@ def test_rows_without_a_usable_id_are_errors_of_their_own() -> None:
     messages = [row.message for row in table.rows if isinstance(row, ConversationError)]
     assert ["missing" in message for message in messages] == [True, True, False]
     assert "is a list" in messages[2]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\u200b", "nan", "NaN", "None", "<NA>", "null", "NaT"])
+def test_what_a_missing_id_becomes_as_text_joins_no_rows(text: str) -> None:
+    frame = long_frame((text, "user", "a"), ("x", "user", "b"), (text, "user", "c"))
+    table = read_long(frame, plan_columns(frame, **LONG))
+    assert table.members == [[0], [1], [2]]
+    assert [isinstance(row, Conversation) for row in table.rows] == [False, True, False]
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "float64", "string", "category", pd.ArrowDtype(pa.string())])
@@ -225,9 +234,10 @@ def written_ids(draw: st.DrawFn) -> tuple[list[object], pd.Series]:
 
 
 def as_written(true: list[Any], column: pd.Series) -> list[Any]:
-    """Where all is text, ``1`` and ``"1"`` are one id: nothing can tell them apart any more."""
+    """Where all is text, ``1`` and ``"1"`` are one id: nothing can tell them apart any more; "None" is none."""
+    true = [None if one is not None and one[0] == "str" and is_no_id(one[1]) else one for one in true]
     if all(isinstance(value, str) or pd.isna(value) for value in column):
-        return [None if one is None else ("str", str(one[1])) for one in true]
+        return [None if one is None or is_no_id(str(one[1])) else ("str", str(one[1])) for one in true]
     return true
 
 
