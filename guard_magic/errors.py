@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from types import TracebackType
 
 __all__ = [
@@ -65,20 +66,20 @@ class GuardError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows: the user's own lines and the message, none of the lines of this package."""
-        shell = sys.modules["IPython"].get_ipython()
-        shown: list[str] = shell.InteractiveTB.structured_traceback(
-            type(self), self, _outside(self.__traceback__), tb_offset=1
-        )
+        shell, lines = sys.modules["IPython"].get_ipython(), _outside(self.__traceback__)
+        if shell is None:  # a shell that somebody made by hand, beside IPython's own
+            return "".join(traceback.format_exception(type(self), self, lines)).splitlines()
+        shown: list[str] = shell.InteractiveTB.structured_traceback(type(self), self, lines, tb_offset=1)
         return shown
 
 
-def _outside(traceback: TracebackType | None) -> TracebackType | None:
+def _outside(lines: TracebackType | None) -> TracebackType | None:
     """Return a traceback up to the first line of this package; all of it where it begins there."""
     frames: list[TracebackType] = []
-    while traceback is not None and not traceback.tb_frame.f_code.co_filename.startswith(_OURS):
-        frames.append(traceback)
-        traceback = traceback.tb_next
-    found = None if frames else traceback
+    while lines is not None and not lines.tb_frame.f_code.co_filename.startswith(_OURS):
+        frames.append(lines)
+        lines = lines.tb_next
+    found = None if frames else lines
     for frame in reversed(frames):
         found = TracebackType(found, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return found

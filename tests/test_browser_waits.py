@@ -11,7 +11,7 @@ from browser import stays, wait_until
 
 TESTS = Path(__file__).parent
 FILES = sorted(
-    path for path in TESTS.glob("test_*.py") if "mark.browser" in path.read_text("utf-8") and path != Path(__file__)
+    path for path in TESTS.rglob("test_*.py") if "mark.browser" in path.read_text("utf-8") and path != Path(__file__)
 )
 LOOKS = {
     *("all_inner_texts", "bounding_box", "count", "evaluate", "evaluate_all", "get_attribute", "inner_html"),

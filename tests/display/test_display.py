@@ -229,7 +229,7 @@ def test_every_unseen_character_is_told() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node runs the widget's own code here")
 def test_the_widget_tells_the_same() -> None:
-    source = (Path(display.__file__).parents[1] / "widgets" / "static" / "dom.js").read_text(encoding="utf-8")
+    source = (Path(display.__file__).parents[1] / "review" / "static" / "dom.js").read_text(encoding="utf-8")
     texts = [f"a{c}b" for c in sorted(unseen_characters()) if ord(c) < 0xE000 or ord(c) > 0xE0FFF] + HIDING + ORDINARY
     script = source.replace("export ", "") + "\nconst texts = JSON.parse(require('fs').readFileSync(0));\n"
     script += "console.log(JSON.stringify(texts.map((t) => t.search(HIDDEN) >= 0)));"

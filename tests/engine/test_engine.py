@@ -21,6 +21,7 @@ from small_models import (
     ARCHITECTURES,
     CHAIN,
     CHATS,
+    GUARDS,
     TINY,
     Chat,
     Define,
@@ -56,6 +57,11 @@ GRAVE = [
     )
 ]
 """What the embedded guard flags, surely or hardly: it knows that `CHATS` are harmless."""
+
+
+@pytest.fixture(scope="module", params=GUARDS)
+def guard(request: pytest.FixtureRequest) -> Guard:
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 # Equality

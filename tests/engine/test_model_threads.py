@@ -158,7 +158,7 @@ def test_a_guard_is_neither_pickled_nor_deeply_copied(copied: Callable[[Any], An
     assert copied(guard.score(["kill"]))
 
 
-PATHS = (Path(__file__).parent, Path(__file__).parents[2] / "benchmarks", Path(__file__).parents[2])
+PATHS = (Path(__file__).parents[1] / "support", Path(__file__).parents[2] / "benchmarks", Path(__file__).parents[2])
 
 FORKS = """
 import os, signal, sys, threading, time

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opened import EMBEDDED, open_guard, save_small, small_model  # noqa: F401
+from opened import EMBEDDED, open_guard, save_small
 from safetensors.torch import load_file, save_file
 
 from guard_magic.conversations.conversation import parse_conversation
@@ -74,7 +74,7 @@ def test_two_gguf_files_of_one_folder(tmp_path: Path) -> None:
     assert first.revision != copied.revision, "under another name it is taken for another: that costs time only"
 
 
-def test_safetensors_of_the_same_size_and_time(tmp_path: Path, small_model: Any) -> None:  # noqa: F811
+def test_safetensors_of_the_same_size_and_time(tmp_path: Path, small_model: Any) -> None:
     folder = save_small(tmp_path / "small", small_model)
     first, weights = open_guard(folder), folder / "model.safetensors"
     stat, tensors = weights.stat(), load_file(weights)

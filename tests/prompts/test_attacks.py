@@ -21,6 +21,12 @@ PLACES = {
 }
 
 
+@pytest.fixture(scope="module", params=["tiny", "tiny_digits", "tiny_parts", "embedded"])
+def plan(request: pytest.FixtureRequest) -> PromptPlan:
+    guard: Guard = request.getfixturevalue(request.param)
+    return guard.plan(None).first
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attack(plan: PromptPlan, attack: str, place: str) -> None:

@@ -31,7 +31,7 @@ from guard_magic.scoring.run import score_rows
 from guard_magic.scoring.session import Session
 from guard_magic.tables.score import score_frame
 
-SAMPLES = Path(preparing.__file__).parent / "samples.jsonl"
+SAMPLES = Path(preparing.__file__).parents[1] / "samples.jsonl"
 LESS = LLAMA_GUARD_3.without(["S6", "S13"])
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
-
 from guard_magic.conversations.conversation import Conversation, parse_conversation
 from guard_magic.errors import ConversationError
-from guard_magic.guards.guard import Guard
 from guard_magic.prompts.plan import PromptPlan
 from guard_magic.prompts.skeleton import common_prefix
 
@@ -119,9 +116,3 @@ def markers(plan: PromptPlan, ids: tuple[int, ...]) -> list[str]:
     assert found[-2:] == ["<BEGIN CONVERSATION>", "<END CONVERSATION>"]
     assert len(found) == len(set(found))
     return found
-
-
-@pytest.fixture(scope="module", params=["tiny", "tiny_digits", "tiny_parts", "embedded"])
-def plan(request: pytest.FixtureRequest) -> PromptPlan:
-    guard: Guard = request.getfixturevalue(request.param)
-    return guard.plan(None).first

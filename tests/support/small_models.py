@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import torch
 import transformers
 
@@ -53,11 +52,6 @@ CHATS = [
 ]
 
 GUARDS = ["tiny", "tiny_digits", "tiny_parts", "embedded"]
-
-
-@pytest.fixture(scope="module", params=GUARDS)
-def guard(request: pytest.FixtureRequest) -> Guard:
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 def read(guard: Guard, chats: Sequence[Chat], policy: Policy | None = None) -> list[dict[str, float]]:
