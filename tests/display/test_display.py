@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 import regex
+from browser import missing
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -227,8 +228,9 @@ def test_every_unseen_character_is_told() -> None:
     assert len(told) > 4_000
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the widget's own code here")
 def test_the_widget_tells_the_same() -> None:
+    if shutil.which("node") is None:
+        missing("node is not installed: it runs the widget's own code here")
     source = (Path(display.__file__).parents[1] / "review" / "static" / "dom.js").read_text(encoding="utf-8")
     texts = [f"a{c}b" for c in sorted(unseen_characters()) if ord(c) < 0xE000 or ord(c) > 0xE0FFF] + HIDING + ORDINARY
     script = source.replace("export ", "") + "\nconst texts = JSON.parse(require('fs').readFileSync(0));\n"

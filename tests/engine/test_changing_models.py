@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import itertools
 import math
@@ -279,7 +280,7 @@ def test_a_cleared_cache_forgets_prefixes_and_how_rows_are_packed() -> None:
 
 @pytest.fixture
 def adapted() -> Any:
-    peft = pytest.importorskip("peft")
+    peft = importlib.import_module("peft")
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
     torch.manual_seed(1)
     model = peft.get_peft_model(fresh_model(), config).eval()
@@ -329,7 +330,7 @@ def test_the_copy_shares_tensors_and_nothing_else() -> None:
 
 def test_methods_in_the_place_of_forward_lead_into_the_copy() -> None:
     """As accelerate hooks modules: the engine's own numbers are still those of the model."""
-    hooks = pytest.importorskip("accelerate.hooks")
+    hooks = importlib.import_module("accelerate.hooks")
     model = small_model("llama")
     wanted = plain_log_probs(model, small_rows())
     for module in [*model.modules()]:

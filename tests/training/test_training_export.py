@@ -14,6 +14,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from browser import missing
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
@@ -121,7 +122,7 @@ class Llama:
 @contextlib.contextmanager
 def served(path: Path) -> Iterator[Llama]:
     if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("needs xllamacpp (dev group)")
+        missing("xllamacpp of the dev group is not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
