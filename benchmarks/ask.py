@@ -2,7 +2,7 @@
 
     python benchmarks/ask.py [--rows 4000] [--family llama-guard-3-8b …]
 
-CPU time of `Guard.ask_all`, all threads together, in parts of 500 rows; the median counts. Models are tiny: what is
+CPU time of `Guard.encode_all`, all threads together, in parts of 500 rows; the median counts. Models are tiny: what is
 measured is tokenizer and template, which are the families' own. Prints one line of JSON last.
 """
 
@@ -26,12 +26,12 @@ def measure(family: str, n_rows: int) -> float:
     """Return the median microseconds a row of one family."""
     guard = FAMILIES[family]()
     rows = [parse_conversation(row.chat) for row in rows_of_lengths(guard, load_lengths(family), n_rows)]
-    guard.ask_all(rows[:_PART])  # layouts are made once
+    guard.encode_all(rows[:_PART])  # layouts are made once
     found = []
     for start in range(0, n_rows, _PART):
         part = rows[start : start + _PART]
         began = time.process_time()
-        guard.ask_all(part)
+        guard.encode_all(part)
         found.append(1e6 * (time.process_time() - began) / len(part))
     return statistics.median(found)
 

@@ -15,7 +15,7 @@ import torch
 from counting import Shape, Work, mean_work, prefill_work
 from floors import DEVICES, FP8_GAIN, Device, Floor, pass_seconds, product_seconds
 
-from guard_magic.guards.encoded import Asked
+from guard_magic.guards.encoded import Encoded
 from guard_magic.guards.float8 import float8_obstacle, tensor_core_product, to_float8
 
 __all__ = [
@@ -51,25 +51,29 @@ def measured_device(known: Device, rates: dict[str, float | None], *, fp8: bool 
     return replace(known, products=products, attention=half, bandwidth=bandwidth)
 
 
-def rows_floor(shape: Shape, asked: Sequence[Asked], device: Device, *, shares: bool = True) -> Floor:
+def rows_floor(shape: Shape, encoded: Sequence[Encoded], device: Device, *, shares: bool = True) -> Floor:
     """Return the floor of scoring these rows once, in full batches, as `floors.floor_of` does for the dev split."""
-    spine = asked[0].questions[0].spine
-    sizes = [(row.prompt.n_prefix, len(row.prompt.ids) - row.prompt.n_prefix) for row in asked]
-    prefixes = {row.prompt.ids[: row.prompt.n_prefix] for row in asked}
-    how: dict[str, Any] = {"n_chain": len(spine.tokens), "offsets": spine.offsets, "itemsize": device.number}
+    continuation = encoded[0].questions[0].continuation
+    sizes = [(row.prompt.n_prefix, len(row.prompt.ids) - row.prompt.n_prefix) for row in encoded]
+    prefixes = {row.prompt.ids[: row.prompt.n_prefix] for row in encoded}
+    how: dict[str, Any] = {
+        "n_continuation": len(continuation.tokens),
+        "offsets": continuation.offsets,
+        "itemsize": device.number,
+    }
     work = mean_work(shape, sizes, shares=shares, **how)
     n_prefix = fmean(n for n, _ in sizes)
-    n_tokens = fmean(n for _, n in sizes) + len(spine.tokens) + (0 if shares else n_prefix)
+    n_tokens = fmean(n for _, n in sizes) + len(continuation.tokens) + (0 if shares else n_prefix)
     batch_bytes = shape.n_weights * device.weight
     if shares:
         once = sum((prefill_work(shape, len(ids), itemsize=device.number) for ids in prefixes), Work())
-        work += once.times(1 / len(asked))
+        work += once.times(1 / len(encoded))
         batch_bytes += shape.n_layers * shape.kv_width * n_prefix * device.number
     nbytes = work.activations + batch_bytes * n_tokens / device.batch
     return Floor(n_tokens, work, nbytes, product_seconds(work, device), nbytes / device.bandwidth)
 
 
-def loop_rows_per_s(shape: Shape, asked: Sequence[Asked], n_answers: Sequence[int], device: Device) -> float:
+def loop_rows_per_s(shape: Shape, encoded: Sequence[Encoded], n_answers: Sequence[int], device: Device) -> float:
     """Return the floor of the tutorial's loop over these rows, in rows a second.
 
     Parameters
@@ -78,7 +82,7 @@ def loop_rows_per_s(shape: Shape, asked: Sequence[Asked], n_answers: Sequence[in
         Tokens that are generated for each row, the end included; the last is not passed on.
     """
     seconds = []
-    for row, n_answer in zip(asked, n_answers, strict=True):
+    for row, n_answer in zip(encoded, n_answers, strict=True):
         n = len(row.prompt.ids)
         steps = [(0, n), *((known, 1) for known in range(n, n + n_answer - 1))]
         seconds.append(sum(pass_seconds(shape, device, *step) for step in steps))

@@ -137,7 +137,13 @@ class Work:
 
 
 def row_work(
-    shape: Shape, n_prefix: int, n_own: int, *, n_chain: int = 0, offsets: Sequence[int] = (0,), itemsize: int = 2
+    shape: Shape,
+    n_prefix: int,
+    n_own: int,
+    *,
+    n_continuation: int = 0,
+    offsets: Sequence[int] = (0,),
+    itemsize: int = 2,
 ) -> Work:
     """Count one row whose first `n_prefix` tokens are known already.
 
@@ -145,14 +151,14 @@ def row_work(
     ----------
     n_own
         Tokens from there up to the verdict position.
-    n_chain
+    n_continuation
         Tokens appended behind it.
     offsets
         Positions read, counted from the verdict position on; none for a prefix that is only to be kept.
     itemsize
         Bytes of one number of the activations.
     """
-    n, n_read, whole = n_own + n_chain, len(offsets), shape.n_layers - 1
+    n, n_read, whole = n_own + n_continuation, len(offsets), shape.n_layers - 1
     pairs = whole * (n * n_prefix + n * (n + 1) // 2) + sum(n_prefix + n_own + offset for offset in offsets)
     passes = elementwise_parts(shape, n, n_read, itemsize)
     return Work(
@@ -174,7 +180,7 @@ def mean_work(
     shape: Shape,
     rows: Iterable[tuple[int, int]],
     *,
-    n_chain: int = 0,
+    n_continuation: int = 0,
     offsets: Sequence[int] = (0,),
     itemsize: int = 2,
     shares: bool = True,
@@ -184,7 +190,7 @@ def mean_work(
     total = Work()
     for (n_prefix, n_own), n in counts.items():
         known, new = (n_prefix, n_own) if shares else (0, n_prefix + n_own)
-        total += row_work(shape, known, new, n_chain=n_chain, offsets=offsets, itemsize=itemsize).times(n)
+        total += row_work(shape, known, new, n_continuation=n_continuation, offsets=offsets, itemsize=itemsize).times(n)
     return total.times(1 / counts.total())
 
 

@@ -95,8 +95,8 @@ GUARDS: dict[str, str] = {
 """Families of `lengths.py`, and their shapes in `shapes.py`; the embedded guard's is in its file."""
 
 ASK_US = {"llama-guard-3-8b": 118, "llama-guard-3-1b": 119, "qwen3guard-0.6b": 136, "embedded": 125}
-"""Microseconds a row of `Guard.ask_all` on one CPU core over rows of these lengths: `python benchmarks/ask.py`, 4,000
-rows, 2026-11-28. Before rows were made ready together: 480, 722, 685 and 448."""
+"""Microseconds a row of `Guard.encode_all` on one CPU core over rows of these lengths: `python benchmarks/ask.py`,
+4,000 rows, 2026-11-28. Before rows were encoded together: 480, 722, 685 and 448."""
 
 CALL_S = 5e-6
 """Seconds that starting one small kernel from Python takes on CUDA: a usual figure, not measured here."""
@@ -119,7 +119,11 @@ def lengths_of(guard: str) -> Lengths:
 def _work(guard: str, number: int, shares: bool = True) -> Work:
     lengths = lengths_of(guard)
     rows = [(row.n_prefix, row.n_own) for row in lengths.rows]
-    settings: dict[str, Any] = {"n_chain": lengths.n_chain, "offsets": lengths.offsets, "itemsize": number}
+    settings: dict[str, Any] = {
+        "n_continuation": lengths.n_continuation,
+        "offsets": lengths.offsets,
+        "itemsize": number,
+    }
     return mean_work(shape_of(guard), rows, shares=shares, **settings)
 
 
@@ -167,7 +171,7 @@ def floor_of(guard: str, device: Device, *, shares: bool = True) -> Floor:
     """Return the floor of scoring the whole dev split once, in full batches."""
     shape, lengths = shape_of(guard), lengths_of(guard)
     n_prefix = fmean(row.n_prefix for row in lengths.rows)
-    n_tokens = fmean(row.n_own for row in lengths.rows) + lengths.n_chain + (0 if shares else n_prefix)
+    n_tokens = fmean(row.n_own for row in lengths.rows) + lengths.n_continuation + (0 if shares else n_prefix)
     work = _work(guard, device.number, shares)
     if shares:
         work += prefixes_of(guard, device.number).times(1 / len(lengths.rows))

@@ -14,10 +14,10 @@ from counting import Shape
 from gpu_guards import Built, Spec, build
 from shapes import model_config
 from timing import Timing, count_tokens, differences, run_way
-from ways import Row, Way, ask_rows, forced_answers, read_all, with_engine
+from ways import Row, Way, encode_rows, forced_answers, read_all, with_engine
 
 from guard_magic.engine.memory import kv_bytes_per_token, token_budget
-from guard_magic.guards.encoded import Asked
+from guard_magic.guards.encoded import Encoded
 from guard_magic.guards.guard import Guard
 
 __all__ = ["Bench", "Found", "Settings", "share"]
@@ -83,7 +83,7 @@ class Bench:
         self.scores: dict[str, dict[int, float]] = {}
         self.floors: Found = {}
         self._built: Built | None = None
-        self.made: dict[int, Asked] = {}
+        self.made: dict[int, Encoded] = {}
         self._engine: Guard | None = None
         self.compiled: Guard | None = None
 
@@ -100,8 +100,8 @@ class Bench:
         return self._built.rows
 
     @property
-    def asked(self) -> list[Asked]:
-        """The rows made ready."""
+    def encoded(self) -> list[Encoded]:
+        """The rows encoded."""
         return [self.made[id(row)] for row in self.rows]
 
     @property
@@ -109,7 +109,7 @@ class Bench:
         """The guard with the engine that is measured; packing is found out where that was not done yet."""
         if self._engine is None:
             self._engine = with_engine(self.guard)
-            list(self._engine.read(self.asked[:1]))  # packing is tried before the first row is read
+            list(self._engine.read(self.encoded[:1]))  # packing is tried before the first row is read
         return self._engine
 
     def use_engine(self, **settings: Any) -> None:
@@ -119,8 +119,10 @@ class Bench:
     def build(self, found: Found) -> None:
         """Make the guard on the device, and the floors of its rows."""
         self._built = build(self.spec, self.settings.dtype, self.settings.device, self.settings.n_rows)
-        self.made = {id(row): asked for row, asked in zip(self.rows, ask_rows(self.guard, self.rows), strict=True)}
-        prompts = [asked.prompt for asked in self.asked]
+        self.made = {
+            id(row): encoded for row, encoded in zip(self.rows, encode_rows(self.guard, self.rows), strict=True)
+        }
+        prompts = [encoded.prompt for encoded in self.encoded]
         found |= {
             "family": self.spec.family,
             "n_rows": len(self.rows),
@@ -130,7 +132,7 @@ class Bench:
             "chosen_budget": token_budget(self.guard.model, is_packed=True),
             "prefix_tokens": statistics.fmean(prompt.n_prefix for prompt in prompts),
             "own_tokens": statistics.fmean(len(prompt.ids) - prompt.n_prefix for prompt in prompts),
-            "chain_tokens": len(self.guard.plan(None).questions[0].spine.tokens),
+            "chain_tokens": len(self.guard.questionnaire(None).questions[0].continuation.tokens),
             "answer_tokens": [len(ids) for ids in forced_answers(self.guard).values()],
         }
         found["floors"] = self.floors = self._count_floors()
@@ -145,12 +147,14 @@ class Bench:
             known = known_device(name, fp8=fp8) if self.settings.dtype == torch.bfloat16 else None
             if known is None:
                 continue
-            found[number] = rows_floor(self.shape, self.asked, known).rows_per_s
+            found[number] = rows_floor(self.shape, self.encoded, known).rows_per_s
             measured = measured_device(known, self.rates, fp8=fp8)
-            found[f"{number}_measured"] = rows_floor(self.shape, self.asked, measured).rows_per_s if measured else None
+            found[f"{number}_measured"] = (
+                rows_floor(self.shape, self.encoded, measured).rows_per_s if measured else None
+            )
             if not fp8:
-                found["whole"] = rows_floor(self.shape, self.asked, known, shares=False).rows_per_s
-                found["tutorial"] = loop_rows_per_s(self.shape, self.asked, n_answers, known)
+                found["whole"] = rows_floor(self.shape, self.encoded, known, shares=False).rows_per_s
+                found["tutorial"] = loop_rows_per_s(self.shape, self.encoded, n_answers, known)
         return found
 
     def time_guard(
@@ -216,10 +220,10 @@ class Bench:
 
     def _needed(self, shares: bool) -> int:
         """Return the tokens that a run has to compute."""
-        n_chain = len(self.guard.plan(None).questions[0].spine.tokens)
-        prompts = [asked.prompt for asked in self.asked]
+        n_continuation = len(self.guard.questionnaire(None).questions[0].continuation.tokens)
+        prompts = [encoded.prompt for encoded in self.encoded]
         prefixes = {prompt.ids[: prompt.n_prefix] for prompt in prompts if shares}
-        own = sum(len(prompt.ids) - (prompt.n_prefix if shares else 0) + n_chain for prompt in prompts)
+        own = sum(len(prompt.ids) - (prompt.n_prefix if shares else 0) + n_continuation for prompt in prompts)
         return own + sum(map(len, prefixes))
 
 

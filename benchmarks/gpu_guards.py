@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lengths import Lengths, load_lengths, rows_of_lengths
 from shapes import TEMPLATE_1B, llama3_tokenizer, qwen3_tokenizer, random_model
-from ways import Row, ask_rows, guard_for
+from ways import Row, encode_rows, guard_for
 
 from guard_magic.guards.guard import Guard
 
@@ -108,7 +108,9 @@ def spread_answers(guard: Guard, rows: Sequence[Row]) -> None:
     along the direction in which the rows' states differ most; a third verdict stands a little below them.
     """
     model = guard.model
-    states = torch.cat([_verdict_state(model, asked.prompt.ids) for asked in ask_rows(guard, rows)])  # (n, hidden)
+    states = torch.cat(
+        [_verdict_state(model, encoded.prompt.ids) for encoded in encode_rows(guard, rows)]
+    )  # (n, hidden)
     mean = states.mean(0)
     unit = mean / mean.square().sum()  # adds 1 to the logit of the mean state
     along = torch.linalg.svd(states - mean, full_matrices=False).Vh[0]
@@ -116,7 +118,7 @@ def spread_answers(guard: Guard, rows: Sequence[Row]) -> None:
     lean = along * (_SPREAD / (states @ along).std())
     lean -= unit * (states @ lean).mean()
     lift = unit * (_log_others(model, mean) + _LIFT)
-    safe, unsafe, *others = (path.steps[0][-1] for path in guard.plan(None).chain.words)
+    safe, unsafe, *others = (path.steps[0][-1] for path in guard.questionnaire(None).answers.words)
     weight = model.lm_head.weight
     for token, row in [
         (safe, lift - lean),

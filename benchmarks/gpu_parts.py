@@ -42,7 +42,7 @@ def trial(bench: Bench, found: Found) -> None:
     found["flash"] = str(torch.ops.aten._flash_attention_forward.default._schema)
     found["float8_obstacle"] = float8_obstacle(torch.device(bench.settings.device))
     try:
-        found["packing_error"] = packing_error(bench.guard.model, bench.asked[0].prompt.ids)
+        found["packing_error"] = packing_error(bench.guard.model, bench.encoded[0].prompt.ids)
     except Exception as error:  # whatever the kernel says is what is to be known
         found["packing_obstacle"] = f"{type(error).__name__}: {error}"[:500]
     found["packs"] = bench.engine.engine.packs
@@ -57,7 +57,7 @@ def products(bench: Bench, found: Found) -> None:
     n_tokens = _N_PRODUCTS if device.type == "cuda" else 256
     fp8 = not float8_obstacle(device)
     times = product_times(bench.shape, n_tokens, device, bench.settings.dtype, fp8=fp8)
-    floor = rows_floor(bench.shape, bench.asked, DEVICES["H200 bf16"])
+    floor = rows_floor(bench.shape, bench.encoded, DEVICES["H200 bf16"])
     found |= {"n_tokens": n_tokens, "times": times}
     for key in ("s", "fp8_s", "fp8_rounding_s"):
         if all(key in of_one for of_one in times.values()):
@@ -104,8 +104,8 @@ def fp8_way(bench: Bench, found: Found) -> None:
     bench.guard.engine.prefixes.clear()
     found |= {"quantize_s": time.perf_counter() - began, "weight_bytes": bench.guard.nbytes}
     if packs:
-        found["packing_error"] = packing_error(bench.guard.model, bench.asked[0].prompt.ids)
-        found["can_pack"] = can_pack(bench.guard.model, bench.asked[0].prompt.ids)
+        found["packing_error"] = packing_error(bench.guard.model, bench.encoded[0].prompt.ids)
+        found["can_pack"] = can_pack(bench.guard.model, bench.encoded[0].prompt.ids)
     bench.use_engine(packs=packs)
     bench.time_guard(found, "fp8", bench.engine, floor="fp8")
     if packs:
@@ -195,7 +195,7 @@ class _First(Watch):
 
 
 def public(bench: Bench, found: Found) -> None:
-    """Score the rows through the public path, rows made ready in its own thread; and what the host has to do."""
+    """Score the rows through the public path, rows encoded in its own thread; and what the host has to do."""
     from guard_magic.scoring.cache import ScoreCache
     from guard_magic.scoring.run import Request, score_rows
 
@@ -213,7 +213,7 @@ def public(bench: Bench, found: Found) -> None:
     score_rows(chats, request, cache)
     found["host_us_a_row"] = 1e6 * (time.perf_counter() - began) / len(chats)
     began, used = time.perf_counter(), time.process_time()
-    bench.guard.ask_all(chats)
+    bench.guard.encode_all(chats)
     found["ask_us_a_row"] = 1e6 * (time.perf_counter() - began) / len(chats)
     found["ask_cpu_us_a_row"] = 1e6 * (time.process_time() - used) / len(chats)
 
@@ -224,7 +224,7 @@ def text(bench: Bench, found: Found) -> None:
     Random weights never stop by themselves.
     """
     read: dict[int, Any] = {}
-    for batch in bench.engine.read(bench.asked[: 4 * _N_TEXTS]):
+    for batch in bench.engine.read(bench.encoded[: 4 * _N_TEXTS]):
         read.update(batch)
     flagged = [i for i, reading in read.items() if isinstance(reading, Reading) and reading.log_odds >= 0]
     flagged = flagged[: _N_TEXTS if bench.settings.on_cuda else 4]
@@ -233,7 +233,7 @@ def text(bench: Bench, found: Found) -> None:
         for n_new in (max(map(len, forced_answers(bench.guard).values())), whole):
             generate.MAX_NEW_TOKENS = n_new
             began = time.perf_counter()
-            texts = bench.guard.write([bench.asked[i] for i in flagged], [read[i] for i in flagged])
+            texts = bench.guard.write([bench.encoded[i] for i in flagged], [read[i] for i in flagged])
             took = time.perf_counter() - began
             n_written = sum(text is not None for text in texts)
             found[f"{n_new}_tokens"] = {"rows_per_s": n_written / took, "n": n_written, "n_asked": len(flagged)}
@@ -262,7 +262,7 @@ def sweep(bench: Bench, found: Found) -> None:
 def profile(bench: Bench, found: Found) -> None:
     """Say where one full batch of the engine spends the device's time; compiled too where it is."""
     budget = token_budget(bench.guard.model, is_packed=True)
-    mean = statistics.fmean(len(asked.prompt.ids) - asked.prompt.n_prefix for asked in bench.asked)
+    mean = statistics.fmean(len(encoded.prompt.ids) - encoded.prompt.n_prefix for encoded in bench.encoded)
     rows = bench.rows[: max(2, int(0.9 * budget / mean))]
     for name, guard in {"engine": bench.engine, "compiled": bench.compiled}.items():
         if guard is not None:

@@ -71,7 +71,7 @@ class Lengths:
         A key of `FAMILIES`.
     rows
         In a fixed random order; rows that the guard cannot be asked about are left out.
-    n_chain
+    n_continuation
         Tokens that the engine appends to every row after the verdict position.
     offsets
         Where along that chain it reads; 0 is the verdict position.
@@ -83,7 +83,7 @@ class Lengths:
 
     family: str
     rows: tuple[Length, ...]
-    n_chain: int
+    n_continuation: int
     offsets: tuple[int, ...]
     n_answer: tuple[int, int]
     n_fixed: dict[str, int]
@@ -163,8 +163,8 @@ def _frame(guard: Guard, role: str, words: Sequence[str]) -> tuple[int, int]:
     """Return the prefix of conversations assessed for `role`, and their own tokens apart from their words."""
     counts = set()
     for n_words in (2, 3, 40):
-        asked = guard.ask(parse_conversation(_chat(role, n_words, words, random.Random(n_words))))
-        counts.add((asked.prompt.n_prefix, len(asked.prompt.ids) - asked.prompt.n_prefix - n_words))
+        encoded = guard.encode(parse_conversation(_chat(role, n_words, words, random.Random(n_words))))
+        counts.add((encoded.prompt.n_prefix, len(encoded.prompt.ids) - encoded.prompt.n_prefix - n_words))
     if len(counts) != 1:
         raise ValueError(f"the tokens of words do not add up with this tokenizer: {sorted(counts)}")
     return counts.pop()
@@ -204,19 +204,19 @@ def _counts(guard: Guard, chats: Sequence[Any], roles: str) -> dict[str, Any]:
     prefix: dict[str, int] = {}
     for chat, role in zip(chats, roles, strict=True):
         try:
-            prompt = guard.ask(chat).prompt
+            prompt = guard.encode(chat).prompt
         except ConversationError:
             own.append(None)
             continue
         if prefix.setdefault(role, prompt.n_prefix) != prompt.n_prefix:
             raise ValueError(f"prefixes of {prefix[role]} and {prompt.n_prefix} tokens for one role")
         own.append(len(prompt.ids) - prompt.n_prefix)
-    (question,) = guard.plan(None).questions
+    (question,) = guard.questionnaire(None).questions
     words = _words(guard.tokenizer)
     return {
         "prefix": prefix,
-        "chain": len(question.spine.tokens),
-        "offsets": question.spine.offsets,
+        "chain": len(question.continuation.tokens),
+        "offsets": question.continuation.offsets,
         "answer": [_n_answer(guard, text) for text in ANSWERS[guard.protocol]],
         "fixed": {letter: _frame(guard, role, words)[1] for letter, role in _ROLES.items()},
         "own": own,
@@ -225,9 +225,9 @@ def _counts(guard: Guard, chats: Sequence[Any], roles: str) -> dict[str, Any]:
 
 def _n_answer(guard: Guard, text: str) -> int:
     """Return the tokens of an answer behind the prompt, the end-of-turn token included."""
-    plan = guard.plan(None).questions[0].plan
+    plan = guard.questionnaire(None).questions[0].plan
     tokenize = plan.answers(("user",), ["hello"])
-    return len(tokenize(plan.lead + text)) - len(guard.ask(parse_conversation("hello")).prompt.ids) + 1
+    return len(tokenize(plan.answer_prefix + text)) - len(guard.encode(parse_conversation("hello")).prompt.ids) + 1
 
 
 def main(arguments: list[str] | None = None) -> None:

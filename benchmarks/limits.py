@@ -83,7 +83,7 @@ def _counts() -> str:
             f"{fmean(row.n_own for row in lengths.rows):.1f}",
         ]
         cells += [f"{fmean(lengths.n_fixed[row.role] for row in lengths.rows):.1f}"]
-        cells += [str(lengths.n_chain), str(len(lengths.offsets))]
+        cells += [str(lengths.n_continuation), str(len(lengths.offsets))]
         cells += [_number(floor_of(guard, device, shares=shares).work.operations / 1e9) for shares in (True, False)]
         rows.append([guard, *cells, _number(floor_of(guard, device).nbytes / 1e6)])
     return _table(head, rows)
@@ -144,7 +144,7 @@ def _parts() -> str:
         prefixes = prefixes_of(guard, 2).operations / len(lengths.rows)
         parts = [floor.work.linear, floor.work.attention, floor.work.head, prefixes]
         shares = [part / floor.work.operations for part in parts]
-        shares += [saved / (floor.work.operations + saved), lengths.n_chain / floor.n_tokens]
+        shares += [saved / (floor.work.operations + saved), lengths.n_continuation / floor.n_tokens]
         rows.append([guard, *map(_share, shares)])
     return _table(head, rows)
 
@@ -198,7 +198,7 @@ def _calls() -> str:
 
 def _choices() -> str:
     head = ["guard", "device", "reading the weights lasts as long as", "prefixes", "1% of the work from"]
-    head += ["head in plain float32", "head on tensor cores", "a row at the floor", "cores of `Guard.ask_all`"]
+    head += ["head in plain float32", "head on tensor cores", "a row at the floor", "cores of `Guard.encode_all`"]
     rows = []
     for guard, device in _everywhere():
         shape, n_read, floor = shape_of(guard), len(lengths_of(guard).offsets), floor_of(guard, device)

@@ -23,7 +23,7 @@ from lengths import load_lengths, rows_of_lengths
 from shapes import SHAPES, answering_model, llama3_tokenizer
 from timing import latency_ms, print_table, summarise, time_ways
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from ways import ROOT, Row, ask_rows, environment, guard_for, json_line, load_rows, ways_of
+from ways import ROOT, Row, encode_rows, environment, guard_for, json_line, load_rows, ways_of
 
 from guard_magic.guards.guard import Guard
 
@@ -69,7 +69,7 @@ def _floor(guard: Guard, rows: list[Row], rates: dict[str, float]) -> dict[str, 
     rate = sum(of_one["n"] * of_one["flops"] for of_one in times.values()) / seconds
     size = dtype.itemsize
     device = Device("this CPU", "this CPU", rate, rate, rate, CPU_BANDWIDTH, size, size, _BATCH)
-    floor = 1 / rows_floor(shape, ask_rows(guard, rows), device).product_s
+    floor = 1 / rows_floor(shape, encode_rows(guard, rows), device).product_s
     shares = {name: found / floor for name, found in rates.items()}
     return {"product_flops": rate, "floor_rows_per_s": floor, "floor_share": shares}
 

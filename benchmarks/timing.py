@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ways import WAYS, Row, Way, ask_rows
+from ways import WAYS, Row, Way, encode_rows
 
 from guard_magic.guards.guard import Guard
 
@@ -185,10 +185,10 @@ def summarise(guard: Guard, rows: Sequence[Row], timings: dict[str, Timing]) -> 
     but tokens cost time. `prefix_gain` is what it brought, engine over batches. `tokens_per_s` counts own and
     appended tokens, as the engine reads them.
     """
-    prompts = [asked.prompt for asked in ask_rows(guard, rows)]
+    prompts = [encoded.prompt for encoded in encode_rows(guard, rows)]
     prefix = statistics.fmean(prompt.n_prefix for prompt in prompts)
     own = statistics.fmean(len(prompt.ids) - prompt.n_prefix for prompt in prompts)
-    chain = len(guard.plan(None).questions[0].spine.tokens)
+    n_continuation = len(guard.questionnaire(None).questions[0].continuation.tokens)
     rates = {name: timing.rows_per_s for name, timing in timings.items()}
     ceiling = (prefix + own) / own
     gain = rates["engine"] / rates["batches"]
@@ -199,9 +199,9 @@ def summarise(guard: Guard, rows: Sequence[Row], timings: dict[str, Timing]) -> 
         "n_parameters": sum(weight.numel() for weight in guard.model.parameters()),
         "own_tokens": own,
         "prefix_tokens": prefix,
-        "chain_tokens": chain,
+        "chain_tokens": n_continuation,
         "rows_per_s": rates,
-        "tokens_per_s": rates["engine"] * (own + chain),
+        "tokens_per_s": rates["engine"] * (own + n_continuation),
         "spread": {name: timing.spread for name, timing in timings.items()},
         "ratio_to_tutorial": {name: rate / rates["tutorial"] for name, rate in rates.items()},
         "prefix_ceiling": ceiling,

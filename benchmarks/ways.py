@@ -36,7 +36,7 @@ if str(ROOT) not in sys.path:
 from guard_magic.conversations.conversation import Conversation, parse_conversation  # noqa: E402
 from guard_magic.conversations.roles import adapt_roles  # noqa: E402
 from guard_magic.engine.local import LocalEngine  # noqa: E402
-from guard_magic.guards.guard import Asked, Guard  # noqa: E402
+from guard_magic.guards.guard import Encoded, Guard  # noqa: E402
 from guard_magic.verdict import Reading  # noqa: E402
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
     "WAYS",
     "Row",
     "Way",
-    "ask_rows",
+    "encode_rows",
     "environment",
     "forced_answers",
     "forward_each",
@@ -118,11 +118,11 @@ class _Forced(LogitsProcessor):
         return forced
 
 
-def _lead(guard: Guard) -> tuple[str, str]:
+def _answer_prefix(guard: Guard) -> tuple[str, str]:
     """Return what is forced behind the prompt, and the space that the verdict's token brings itself."""
-    lead = guard.plan(None).first.lead
-    text = lead.rstrip(" ")
-    return text, lead[len(text) :]
+    prefix = guard.questionnaire(None).first.answer_prefix
+    text = prefix.rstrip(" ")
+    return text, prefix[len(text) :]
 
 
 def _prompt(guard: Guard, row: Row) -> str:
@@ -132,7 +132,7 @@ def _prompt(guard: Guard, row: Row) -> str:
 
 def forced_answers(guard: Guard) -> dict[bool, list[int]]:
     """Return the ids that the loop generates for a safe (False) and an unsafe row, the end of turn included."""
-    _, space = _lead(guard)
+    _, space = _answer_prefix(guard)
     texts = [f"{space}{text}{guard.tokenizer.eos_token}" for text in ANSWERS[guard.protocol]]
     safe, unsafe = guard.tokenizer(texts, add_special_tokens=False)["input_ids"]
     return {False: safe, True: unsafe}
@@ -140,19 +140,19 @@ def forced_answers(guard: Guard) -> dict[bool, list[int]]:
 
 def unsafe_tokens(guard: Guard) -> list[int]:
     """Return the tokens at the verdict position whose probabilities sum to `unsafe_score`."""
-    words = guard.plan(None).chain.words
+    words = guard.questionnaire(None).answers.words
     return [path.steps[0][-1] for path in words[1:]]
 
 
 def tutorial_loop(guard: Guard) -> Way:
     """Return the published algorithm, step by step, its answer forced to the row's label."""
     tokenizer, model = guard.tokenizer, guard.model
-    answers, unsafe, (lead, _) = forced_answers(guard), unsafe_tokens(guard), _lead(guard)
+    answers, unsafe, (prefix, _) = forced_answers(guard), unsafe_tokens(guard), _answer_prefix(guard)
 
     def run(rows: Sequence[Row]) -> Iterator[tuple[int, float]]:
         for i, row in enumerate(rows):
             prompt = _prompt(guard, row)
-            prompt += lead
+            prompt += prefix
             inputs = tokenizer([prompt], return_tensors="pt").to(model.device)
             n_prompt = inputs["input_ids"].shape[1]
             output = model.generate(
@@ -173,11 +173,11 @@ def tutorial_loop(guard: Guard) -> Way:
 def forward_each(guard: Guard) -> Way:
     """Return the loop with one forward pass a row instead of generation, and BOS once."""
     tokenizer, model = guard.tokenizer, guard.model
-    unsafe, (lead, _) = unsafe_tokens(guard), _lead(guard)
+    unsafe, (prefix, _) = unsafe_tokens(guard), _answer_prefix(guard)
 
     def run(rows: Sequence[Row]) -> Iterator[tuple[int, float]]:
         for i, row in enumerate(rows):
-            prompt = _prompt(guard, row) + lead
+            prompt = _prompt(guard, row) + prefix
             add = tokenizer.bos_token is None or tokenizer.bos_token not in prompt
             ids = tokenizer([prompt], add_special_tokens=add, return_tensors="pt")["input_ids"].to(model.device)
             with torch.inference_mode():
@@ -199,17 +199,17 @@ def with_engine(guard: Guard, **settings: Any) -> Guard:
     return twin
 
 
-def ask_rows(guard: Guard, rows: Sequence[Row]) -> list[Asked]:
+def encode_rows(guard: Guard, rows: Sequence[Row]) -> list[Encoded]:
     """Make rows ready: render and tokenize them."""
-    found = guard.ask_all([parse_conversation(row.chat) for row in rows])
-    for asked in found:
-        if isinstance(asked, Exception):
-            raise asked
+    found = guard.encode_all([parse_conversation(row.chat) for row in rows])
+    for encoded in found:
+        if isinstance(encoded, Exception):
+            raise encoded
     return found
 
 
-def read_all(guard: Guard, made: Mapping[int, Asked] | None = None, *, alone: bool = False) -> Way:
-    """Return Guard.ask_all + Guard.read; the prefix is computed anew each time, as for a guard just loaded.
+def read_all(guard: Guard, made: Mapping[int, Encoded] | None = None, *, alone: bool = False) -> Way:
+    """Return Guard.encode_all + Guard.read; the prefix is computed anew each time, as for a guard just loaded.
 
     Parameters
     ----------
@@ -221,8 +221,8 @@ def read_all(guard: Guard, made: Mapping[int, Asked] | None = None, *, alone: bo
 
     def run(rows: Sequence[Row]) -> Iterator[tuple[int, float]]:
         guard.engine.prefixes.clear()
-        asked = ask_rows(guard, rows) if made is None else [made[id(row)] for row in rows]
-        for batch in guard.read(asked, alone=alone):
+        encoded = encode_rows(guard, rows) if made is None else [made[id(row)] for row in rows]
+        for batch in guard.read(encoded, alone=alone):
             for i, reading in batch:
                 yield i, math.exp(reading.log_unsafe) if isinstance(reading, Reading) else math.nan
 

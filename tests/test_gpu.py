@@ -103,7 +103,7 @@ def memory_limit() -> Iterator[Any]:
 
 
 def _asked(guard: Guard, chats: list[Any]) -> list[TokenRow]:
-    prompts = [guard.ask(parse_conversation(chat)).prompt for chat in chats]
+    prompts = [guard.encode(parse_conversation(chat)).prompt for chat in chats]
     return [TokenRow(prompt.ids, prompt.n_prefix) for prompt in prompts]
 
 
@@ -115,10 +115,10 @@ def _score(
     engine: LocalEngine, guard: Guard, rows: list[TokenRow], *, waits: bool = False, **how: Any
 ) -> tuple[torch.Tensor, dict[int, str]]:
     """Return log-probabilities (n_rows, n_wanted), nan where there is none, and errors by row."""
-    spine = guard.plan(None).questions[0].spine
-    logs = torch.full((len(rows), len(spine.reads)), torch.nan, dtype=torch.float64)
+    continuation = guard.questionnaire(None).questions[0].continuation
+    logs = torch.full((len(rows), len(continuation.reads)), torch.nan, dtype=torch.float64)
     errors: dict[int, str] = {}
-    for scored in engine.score(rows, spine.tokens, spine.reads, **how):
+    for scored in engine.score(rows, continuation.tokens, continuation.reads, **how):
         if waits and engine.model.device.type == "cuda":
             torch.cuda.synchronize()
         if scored.log_probs is None:
@@ -154,8 +154,8 @@ def test_float32_is_the_reference(
     """On CUDA the flash kernel refuses float32, so rows are padded there."""
     assert guard.engine.packs == (device == "cpu")
     guard.engine.budget = budget
-    asked = [guard.ask(parse_conversation(chat)) for chat in CHATS]
-    readings = dict(pair for batch in guard.read(asked) for pair in batch)
+    encoded = [guard.encode(parse_conversation(chat)) for chat in CHATS]
+    readings = dict(pair for batch in guard.read(encoded) for pair in batch)
     codes = LLAMA_GUARD_3.codes
     for i, want in enumerate(wanted):
         got = readings[i]

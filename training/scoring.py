@@ -38,11 +38,11 @@ def score_rows(
     prompts = [tokenizer.apply_chat_template(c, tokenize=False) + FORCED for c in conversations]
     limit = model.config.max_position_embeddings - 8
     ids = [i[:16] + i[-(limit - 16) :] if len(i) > limit else i for i in tokenizer(prompts, verbose=False)["input_ids"]]
-    chain = tokenizer("unsafe\nS1")["input_ids"]
+    continuation = tokenizer("unsafe\nS1")["input_ids"]
     words = tokenizer.convert_tokens_to_ids(["safe", "unsafe"])
     out = {name: np.zeros(len(ids)) for name in ("unsafe", "mass", "log_odds", "code")}
     for batch in _batches([len(i) for i in ids], max_tokens):
-        verdict, first, second = _distributions(model, [ids[b] for b in batch], chain)
+        verdict, first, second = _distributions(model, [ids[b] for b in batch], continuation)
         safe, unsafe = verdict[:, words[0]], verdict[:, words[1]]
         out["unsafe"][batch] = unsafe.exp().numpy()
         out["mass"][batch] = (safe.exp() + unsafe.exp()).numpy()
@@ -61,13 +61,13 @@ def _batches(lengths: list[int], max_tokens: int) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _distributions(model: PreTrainedModel, ids: list[list[int]], chain: list[int]) -> tuple[torch.Tensor, ...]:
-    rows = [i + chain for i in ids]
+def _distributions(model: PreTrainedModel, ids: list[list[int]], continuation: list[int]) -> tuple[torch.Tensor, ...]:
+    rows = [i + continuation for i in ids]
     width = max(map(len, rows))
     padded = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     ends = torch.tensor([len(i) - 1 for i in ids])
     # read after "\n\n", after "unsafe\nS" and after "unsafe\nS1"
-    positions = torch.stack([ends, ends + len(chain) - 1, ends + len(chain)], dim=1)
+    positions = torch.stack([ends, ends + len(continuation) - 1, ends + len(continuation)], dim=1)
     logits = model(input_ids=padded, logits_to_keep=positions, use_cache=False).logits
     return logits.float().log_softmax(dim=-1).unbind(dim=1)
 

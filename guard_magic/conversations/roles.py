@@ -1,6 +1,6 @@
 """Roles: fitting a conversation to what a guard's prompt has place for, and choosing the message assessed.
 
-Nothing here knows a template or a token. What a guard has place for is passed in (`RolePlace`), and whatever
+Nothing here knows a template or a token. What a guard has place for is passed in (`PromptRoles`), and whatever
 is changed is counted (`RoleChanges`), so that the caller can say it.
 """
 
@@ -18,8 +18,8 @@ from guard_magic.errors import ConversationError, shorten
 
 __all__ = [
     "Assess",
+    "PromptRoles",
     "RoleChanges",
-    "RolePlace",
     "RoleRules",
     "adapt_roles",
     "assessed_part",
@@ -36,7 +36,7 @@ _CHAT: frozenset[Role] = frozenset({"user", "assistant"})
 
 
 @dataclass(frozen=True, slots=True)
-class RolePlace:
+class PromptRoles:
     """What a guard's prompt has place for.
 
     Attributes
@@ -92,7 +92,7 @@ _UNCHANGED = RoleChanges()
 
 
 def adapt_roles(
-    conversation: Conversation, roles: RoleRules, place: RolePlace = RolePlace()
+    conversation: Conversation, roles: RoleRules, prompt_roles: PromptRoles = PromptRoles()
 ) -> tuple[Conversation, RoleChanges]:
     """Fit a conversation to the roles that a guard's prompt has place for.
 
@@ -105,7 +105,7 @@ def adapt_roles(
         the prompt has no place for, assistant messages ahead of the first user message, turns before the only
         exchange it holds, and tool calls and reasoning are left out; all are counted. ``"strict"``: each of these is
         an error instead.
-    place
+    prompt_roles
         What the prompt has place for.
 
     Returns
@@ -120,10 +120,10 @@ def adapt_roles(
         be lost, or answers a user message that is not there.
     """
     checked_roles(roles)
-    if not conversation.left_out and _fits(conversation.roles, place):
+    if not conversation.left_out and _fits(conversation.roles, prompt_roles):
         return conversation, _UNCHANGED
-    _check_assessed(conversation, place)
-    kept, changes = _exchange(conversation, place) if place.exchange_only else _placed(conversation, place)
+    _check_assessed(conversation, prompt_roles)
+    kept, changes = _fitted(conversation, prompt_roles)
     changes = replace(changes, unspoken=conversation.n_left_out) if conversation.left_out else changes
     if changes and roles == "strict":
         raise ConversationError(
@@ -139,22 +139,22 @@ def adapt_roles(
 
 
 def try_adapt(
-    conversation: Conversation, roles: RoleRules, place: RolePlace = RolePlace()
+    conversation: Conversation, roles: RoleRules, prompt_roles: PromptRoles = PromptRoles()
 ) -> tuple[Conversation, RoleChanges] | ConversationError:
     """Return what `adapt_roles` returns, or the error that it raises."""
     try:
-        return adapt_roles(conversation, roles, place)
+        return adapt_roles(conversation, roles, prompt_roles)
     except ConversationError as error:
         return error
 
 
 @lru_cache(maxsize=1024)
-def _fits(roles: tuple[Role, ...], place: RolePlace) -> bool:
+def _fits(roles: tuple[Role, ...], prompt_roles: PromptRoles) -> bool:
     """Say whether messages of these roles need no change, whatever they say."""
     conversation = Conversation(tuple(Message(role, "x") for role in roles))
     try:
-        _check_assessed(conversation, place)
-        _, changes = _exchange(conversation, place) if place.exchange_only else _placed(conversation, place)
+        _check_assessed(conversation, prompt_roles)
+        _, changes = _fitted(conversation, prompt_roles)
     except ConversationError:
         return False
     return not changes
@@ -242,9 +242,13 @@ def _try_cut(conversation: Conversation, end: int) -> Conversation | Conversatio
         return error
 
 
-def _check_assessed(conversation: Conversation, place: RolePlace) -> None:
+def _check_assessed(conversation: Conversation, prompt_roles: PromptRoles) -> None:
     _check_end(conversation)
-    possible = [role for role in ("user", "assistant", "system", "tool") if role in place.assessed & place.accepted]
+    possible = [
+        role
+        for role in ("user", "assistant", "system", "tool")
+        if role in prompt_roles.assessed & prompt_roles.accepted
+    ]
     if conversation.assessed.role not in possible:
         raise ConversationError(
             f"the message to assess is a {conversation.assessed.role} message, which this guard cannot assess",
@@ -252,10 +256,14 @@ def _check_assessed(conversation: Conversation, place: RolePlace) -> None:
         )
 
 
-def _placed(conversation: Conversation, place: RolePlace) -> tuple[list[Message], RoleChanges]:
-    kept = [message for message in conversation.messages if message.role in place.accepted]
+def _fitted(conversation: Conversation, prompt_roles: PromptRoles) -> tuple[list[Message], RoleChanges]:
+    return (_exchange if prompt_roles.exchange_only else _kept)(conversation, prompt_roles)
+
+
+def _kept(conversation: Conversation, prompt_roles: PromptRoles) -> tuple[list[Message], RoleChanges]:
+    kept = [message for message in conversation.messages if message.role in prompt_roles.accepted]
     left_out = len(conversation) - len(kept)
-    if not place.alternate:
+    if not prompt_roles.alternate:
         return kept, RoleChanges(left_out=left_out)
     first = next((i for i, message in enumerate(kept) if message.role == "user"), len(kept))
     ahead = [message for message in kept[:first] if message.role == "system"]
@@ -264,17 +272,17 @@ def _placed(conversation: Conversation, place: RolePlace) -> tuple[list[Message]
     return joined, RoleChanges(merged, left_out, first - len(ahead))
 
 
-def _exchange(conversation: Conversation, place: RolePlace) -> tuple[list[Message], RoleChanges]:
+def _exchange(conversation: Conversation, prompt_roles: PromptRoles) -> tuple[list[Message], RoleChanges]:
     """Return the message assessed and the one it answers, each joined from the run of its role."""
     chat = [message for message in conversation.messages if message.role in _CHAT]
     said = _last_run(chat)
     asked = _last_run(chat[: -len(said)]) if conversation.assessed.role == "assistant" else []
-    if conversation.assessed.role == "assistant" and "user" in place.accepted and not asked:
+    if conversation.assessed.role == "assistant" and "user" in prompt_roles.accepted and not asked:
         raise ConversationError(
             "the assistant message to assess answers no user message, and this guard reads it together with one",
             hint="Add the user message that was answered.",
         )
-    kept = [message for message in asked + said if message.role in place.accepted]
+    kept = [message for message in asked + said if message.role in prompt_roles.accepted]
     joined = _joined(kept)
     earlier = len(chat) - len(asked) - len(said)
     left_out = len(conversation) - len(chat) + len(asked) + len(said) - len(kept)

@@ -1,8 +1,8 @@
 """The local engine: rows of token ids in, log-probabilities out.
 
 The engine knows nothing of conversations, policies or verdicts. Each row is a prompt whose leading ids may
-be shared with others; all rows get the same chain of tokens appended, and the engine reports the
-log-probabilities of the tokens asked for at offsets along that chain.
+be shared with others; all rows get the same tokens appended (the continuation), and the engine reports the
+log-probabilities of the tokens asked for at offsets along it.
 
 Batches are packed end to end where the model and its device can (`packs`, tried once on the model itself), and
 padded elsewhere; `forward` has both ways. On CUDA the next batch is launched before the last one's numbers are
@@ -115,10 +115,10 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ask:
-    """What is the same for all rows of a call: the chain, what is read along it, whether each row is alone, of what."""
+class _Call:
+    """The same for all rows of a call: what is appended and read along it, whether each row is alone, of what."""
 
-    chain: tuple[int, ...]
+    continuation: tuple[int, ...]
     wanted: tuple[Wanted, ...]
     alone: bool
     of: Snapshot
@@ -240,18 +240,18 @@ class LocalEngine:
             )
 
     def score(
-        self, rows: Sequence[TokenRow], chain: Sequence[int], wanted: Sequence[Wanted], *, alone: bool = False
+        self, rows: Sequence[TokenRow], continuation: Sequence[int], wanted: Sequence[Wanted], *, alone: bool = False
     ) -> Iterator[Scored]:
         """Score `rows`, yielding after each batch.
 
         Parameters
         ----------
         rows
-            Prompts up to the position where `chain` begins.
-        chain
+            Prompts up to the position where `continuation` begins.
+        continuation
             Token ids appended to every row.
         wanted
-            Pairs (offset, token id): the log-probability of that token after `offset` tokens of the chain.
+            Pairs (offset, token id): the log-probability of that token after `offset` tokens of the continuation.
         alone
             Whether each row is read by itself, whole and in float32: many times slower, and the same numbers
             whatever was asked before or beside it.
@@ -267,11 +267,11 @@ class LocalEngine:
         ScoreError, UnknownGuardError, ProtocolError
             As `look` and `check`.
         """
-        ask = _Ask(tuple(chain), tuple(wanted), alone, self.look(closely=True))
+        call = _Call(tuple(continuation), tuple(wanted), alone, self.look(closely=True))
         waiting: deque[Callable[[], Scored]] = deque()
-        for finish in self._launched(rows, ask):
+        for finish in self._launched(rows, call):
             waiting.append(finish)
-            if len(waiting) > (ask.of.own.device.type == "cuda"):
+            if len(waiting) > (call.of.own.device.type == "cuda"):
                 yield waiting.popleft()()
         while waiting:
             yield waiting.popleft()()
@@ -291,16 +291,16 @@ class LocalEngine:
         with self.lock, self._looking:
             self._snapshot = self.model = None
 
-    def _launched(self, rows: Sequence[TokenRow], ask: _Ask) -> Iterator[Callable[[], Scored]]:
+    def _launched(self, rows: Sequence[TokenRow], call: _Call) -> Iterator[Callable[[], Scored]]:
         """Launch all batches in turn; what is yielded waits for one and returns what it gave."""
-        for prefix, is_packed, batches in self._plan(rows, ask):
+        for prefix, is_packed, batches in self._plan(rows, call):
             pending = list(reversed(batches))
             while pending:
                 batch = pending.pop()
                 suffixes = [rows[i].ids[len(prefix) :] for i in batch]
-                finish = self._try_batch(suffixes, prefix, ask, is_packed)
+                finish = self._try_batch(suffixes, prefix, call, is_packed)
                 if finish is not None:
-                    yield partial(self._scored, batch, finish, ask)
+                    yield partial(self._scored, batch, finish, call)
                 elif len(batch) == 1:
                     error = f"out of memory for one prompt of {len(rows[batch[0]].ids)} tokens"
                     yield partial(Scored, batch, None, error)
@@ -308,56 +308,56 @@ class LocalEngine:
                     _log.info("out of memory at %d rows: halving", len(batch))
                     pending += reversed(halve(batch))
 
-    def _plan(self, rows: Sequence[TokenRow], ask: _Ask) -> Iterator[tuple[tuple[int, ...], bool, list[list[int]]]]:
+    def _plan(self, rows: Sequence[TokenRow], call: _Call) -> Iterator[tuple[tuple[int, ...], bool, list[list[int]]]]:
         """Yield prefixes, each with the batches behind it and whether they are packed; in positions in `rows`."""
         if not rows:
             return
-        if ask.alone:
+        if call.alone:
             yield (), False, [[i] for i in range(len(rows))]
             return
-        own, packs = ask.of.own, self._tried_packs(ask.of, rows[0])
+        own, packs = call.of.own, self._tried_packs(call.of, rows[0])
         longest = longest_packed(own)
-        n_most = head_rows(own, len(ask.offsets))
+        n_most = head_rows(own, len(call.offsets))
         shared = [row.ids[: row.n_prefix] if self.share_prefix else () for row in rows]
-        fits = [packs and (longest is None or len(row.ids) + len(ask.chain) <= longest) for row in rows]
+        fits = [packs and (longest is None or len(row.ids) + len(call.continuation) <= longest) for row in rows]
         for (prefix, is_packed), members in group_positions(list(zip(shared, fits, strict=True))).items():
-            lengths = [len(rows[i].ids) - len(prefix) + len(ask.chain) for i in members]
+            lengths = [len(rows[i].ids) - len(prefix) + len(call.continuation) for i in members]
             budget = self.budget or token_budget(own, is_packed=is_packed)
             batches = (plan_packs if is_packed else plan_batches)(lengths, budget, n_most)
             yield prefix, is_packed, [[members[i] for i in batch] for batch in batches]
 
     def _try_batch(
-        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], ask: _Ask, is_packed: bool
+        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], call: _Call, is_packed: bool
     ) -> Callable[[], list[list[float]]] | None:
         """Launch a batch; return what waits for its log-probabilities, or None if memory ran out."""
         try:
-            with self.lock, torch.inference_mode(), float32_arithmetic() if ask.alone else nullcontext():
-                note_threads(ask.of.own.device)
-                return _fetched(self._forward(suffixes, prefix, ask, is_packed))
+            with self.lock, torch.inference_mode(), float32_arithmetic() if call.alone else nullcontext():
+                note_threads(call.of.own.device)
+                return _fetched(self._forward(suffixes, prefix, call, is_packed))
         except Exception as error:
-            self.check(ask.of)  # weights that move or change their format under a batch make it fail in many ways
+            self.check(call.of)  # weights that move or change their format under a batch make it fail in many ways
             if not is_out_of_memory(error):
                 raise
-        if ask.of.own.device.type == "cuda":
+        if call.of.own.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
 
     def _forward(
-        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], ask: _Ask, is_packed: bool
+        self, suffixes: list[tuple[int, ...]], prefix: tuple[int, ...], call: _Call, is_packed: bool
     ) -> torch.Tensor:
         """Return the log-probabilities asked for, (n_rows, n_wanted), float64, on the device."""
-        offsets, own, compiled = ask.offsets, ask.of.own, ask.of.compiled
-        ids = [(*suffix, *ask.chain) for suffix in suffixes]
+        offsets, own, compiled = call.offsets, call.of.own, call.of.compiled
+        ids = [(*suffix, *call.continuation) for suffix in suffixes]
         reads = [[len(suffix) - 1 + offset for offset in offsets] for suffix in suffixes]
-        past = ask.of.prefixes.get(prefix)
+        past = call.of.prefixes.get(prefix)
         self.n_forwards += 1
         if is_packed:
             with compiled.used() if compiled else nullcontext():
                 logits = packed_logits(own, ids, reads, past, len(prefix))
         else:
             logits = padded_logits(own, ids, reads, past)
-        at = on_device([offsets.index(offset) for offset, _ in ask.wanted], own)
-        tokens = on_device([token for _, token in ask.wanted], own)
+        at = on_device([offsets.index(offset) for offset, _ in call.wanted], own)
+        tokens = on_device([token for _, token in call.wanted], own)
         return logits.log_softmax(-1)[:, at, tokens].double()
 
     def _tried_packs(self, snapshot: Snapshot, row: TokenRow) -> bool:
@@ -371,9 +371,9 @@ class LocalEngine:
             self.check(snapshot)
         return snapshot.packs
 
-    def _scored(self, positions: list[int], finish: Callable[[], list[list[float]]], ask: _Ask) -> Scored:
+    def _scored(self, positions: list[int], finish: Callable[[], list[list[float]]], call: _Call) -> Scored:
         scored = Scored(positions, finish())
-        self.check(ask.of)
+        self.check(call.of)
         return scored
 
 

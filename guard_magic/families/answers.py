@@ -1,4 +1,4 @@
-r"""Forced chains: what is appended after the verdict position, and how the answer is read.
+r"""Answers: what is appended after the verdict position, and how the answer is read.
 
 Attention is causal, so tokens appended after the verdict position cannot change what the model says there.
 One pass over ``prompt + "unsafe" + "\\n" + "S"`` therefore gives the verdict at one position and the
@@ -7,8 +7,8 @@ by tokenizing whole answers.
 
 Where codes are several tokens (``S``, ``1``, ``4``), they form a trie; a code's probability is the product
 along its path, and a code that is a prefix of others (S1 of S10…S14) gets its path times the probability
-that none of the policy's longer codes goes on from there. One chain of tokens walks one path of the trie;
-where the trie branches in several places (S10 beside S20), there is one chain, a `Spine`, for each.
+that none of the policy's longer codes goes on from there. One `Continuation` walks one path of the
+trie; where the trie branches in several places (S10 beside S20), there is one for each.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from guard_magic.errors import ProtocolError
 from guard_magic.prompts.skeleton import common_prefix
 
 __all__ = [
-    "AnswerChain",
+    "Answers",
+    "Continuation",
     "Path",
-    "Spine",
     "Tokenize",
     "Wanted",
-    "as_spines",
+    "as_continuations",
     "build_trie",
-    "discover_chain",
+    "discover_answers",
     "read_path",
 ]
 
 Wanted = tuple[int, int, int]
-"""A log-probability to be read: in which spine, after how many of its tokens, of which token id."""
+"""A log-probability to be read: in which continuation, after how many of its tokens, of which token id."""
 Tokenize = Callable[[str], Sequence[int]]
 """Text of an answer -> token ids of a whole prompt followed by that answer, special tokens included."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spine:
+class Continuation:
     """Token ids appended after the verdict position, and the (offset, token id) pairs read along them."""
 
     tokens: tuple[int, ...]
@@ -60,33 +60,33 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerChain:
+class Answers:
     """What to append after the verdict position, and what to read.
 
     Attributes
     ----------
-    spines
-        What is appended, one spine a pass; nearly always one.
+    continuations
+        What is appended, one continuation a pass; nearly always one.
     words
         For each verdict word, in the order asked for, the tokens whose probabilities are multiplied.
     codes
         One path a hazard code, in the policy's order.
     """
 
-    spines: tuple[Spine, ...]
+    continuations: tuple[Continuation, ...]
     words: tuple[Path, ...]
     codes: tuple[Path, ...]
 
 
-def discover_chain(
+def discover_answers(
     tokenize: Tokenize,
     codes: Sequence[str],
     *,
-    lead: str = "\n\n",
+    answer_prefix: str = "\n\n",
     words: Sequence[str] = ("safe", "unsafe"),
     before_code: str = "\n",
     every_step: bool = True,
-) -> AnswerChain:
+) -> Answers:
     """Find the forced prefix, the verdict tokens and the code trie of a guard.
 
     Parameters
@@ -95,7 +95,7 @@ def discover_chain(
         Text of an answer -> token ids of a whole prompt followed by that answer, special tokens included.
     codes
         The policy's hazards as the guard writes them.
-    lead
+    answer_prefix
         What the guard writes before its verdict.
     words
         The verdict words, the harmless one first; hazard codes follow the second. Of further words only the first
@@ -104,7 +104,7 @@ def discover_chain(
         What stands between verdict and code.
     every_step
         Whether every token of a code is read. If not, only those at which the codes part: enough for long
-        names, which need one spine a name otherwise.
+        names, which need one continuation a name otherwise.
 
     Raises
     ------
@@ -112,16 +112,16 @@ def discover_chain(
         Where this tokenizer leaves no position at which the verdict words can be told apart.
     """
     safe, unsafe, *others = words
-    first = list(tokenize(f"{lead}{safe}"))
-    second = list(tokenize(f"{lead}{unsafe}"))
-    answers = [list(tokenize(f"{lead}{unsafe}{before_code}{code}")) for code in codes]
+    first = list(tokenize(f"{answer_prefix}{safe}"))
+    second = list(tokenize(f"{answer_prefix}{unsafe}"))
+    answers = [list(tokenize(f"{answer_prefix}{unsafe}{before_code}{code}")) for code in codes]
     forced = common_prefix([first, *answers])
-    singles = [first, *(list(tokenize(f"{lead}{word}")) for word in others)]
+    singles = [first, *(list(tokenize(f"{answer_prefix}{word}")) for word in others)]
     for word, ids in zip([safe, *others], singles, strict=True):
         n_tokens = len(ids) - forced
         if ids[:forced] != first[:forced] or n_tokens < 1 or (word == safe and n_tokens != 1):
             raise ProtocolError(
-                f"the tokenizer writes {word!r} after {lead!r} as {n_tokens} tokens; one is needed",
+                f"the tokenizer writes {word!r} after {answer_prefix!r} as {n_tokens} tokens; one is needed",
                 hint="This guard family needs a protocol of its own.",
             )
     tail = second[forced:]
@@ -140,21 +140,21 @@ def discover_chain(
     spoken.insert(1, Path(tuple((0, i, token) for i, token in enumerate(tail))))
     nodes, paths = build_trie([answer[forced:] for answer in answers], every_step=every_step)
     wanted = [step for path in (*spoken, *paths) for step in (*path.steps, *path.not_followed_by)]
-    return AnswerChain(as_spines(nodes, wanted), tuple(spoken), paths)
+    return Answers(as_continuations(nodes, wanted), tuple(spoken), paths)
 
 
-def as_spines(nodes: Sequence[Sequence[int]], wanted: Sequence[Wanted]) -> tuple[Spine, ...]:
-    """Return one spine a node, with what is read along it; without repeats, in the order of `wanted`."""
+def as_continuations(nodes: Sequence[Sequence[int]], wanted: Sequence[Wanted]) -> tuple[Continuation, ...]:
+    """Return one continuation a node, with what is read along it; without repeats, in the order of `wanted`."""
     reads: list[dict[tuple[int, int], None]] = [{} for _ in nodes]
-    for spine, offset, token in wanted:
-        reads[spine][offset, token] = None
-    return tuple(Spine(tuple(node), tuple(read)) for node, read in zip(nodes, reads, strict=True))
+    for continuation, offset, token in wanted:
+        reads[continuation][offset, token] = None
+    return tuple(Continuation(tuple(node), tuple(read)) for node, read in zip(nodes, reads, strict=True))
 
 
 def build_trie(
     answers: Sequence[Sequence[int]], *, every_step: bool
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[Path, ...]]:
-    """Find the chains that reach every place where a token of an answer is read.
+    """Find the continuations that reach every place where a token of an answer is read.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def build_trie(
     Returns
     -------
     tuple
-        The chains of tokens, one a spine, and one `Path` an answer.
+        The tokens of each continuation, and one `Path` an answer.
     """
     root = min(common_prefix(answers), *(len(answer) - 1 for answer in answers))
     children: dict[tuple[int, ...], set[int]] = {}
@@ -191,12 +191,12 @@ def _path(
     read: Sequence[tuple[int, ...]],
     ends: Sequence[tuple[int, ...]],
 ) -> Path:
-    def spine(node: tuple[int, ...]) -> int:
+    def continuation(node: tuple[int, ...]) -> int:
         return next(i for i, end in enumerate(ends) if end[: len(node)] == node)
 
     nodes = [answer[:end] for end in range(root, len(answer)) if answer[:end] in read]
-    steps = tuple((spine(node), len(node), answer[len(node)]) for node in nodes)
-    after = tuple((spine(answer), len(answer), token) for token in sorted(children.get(answer, ())))
+    steps = tuple((continuation(node), len(node), answer[len(node)]) for node in nodes)
+    after = tuple((continuation(answer), len(answer), token) for token in sorted(children.get(answer, ())))
     return Path(steps, after)
 
 

@@ -1,7 +1,7 @@
-"""An inquiry: how a guard is asked about one policy, in one question or several, and how it is read.
+"""A questionnaire: how a guard is asked about one policy, in one question or several, and how it is read.
 
 Most guards answer one question with a verdict and a hazard. Guards that answer yes or no about one hazard at a
-time are asked one question a hazard. A question is a prompt plan (conversation -> token ids) and a spine (what
+time are asked one question a hazard. A question is a prompt plan (conversation -> token ids) and a continuation (what
 is appended, and which log-probabilities are read along it).
 """
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from guard_magic.conversations.conversation import Conversation, Role
-from guard_magic.conversations.roles import RolePlace
+from guard_magic.conversations.roles import PromptRoles
 from guard_magic.errors import ConversationError, ProtocolError
-from guard_magic.families.answers import Spine
+from guard_magic.families.answers import Continuation
 from guard_magic.policy import Policy
 from guard_magic.prompts.plan import PROBES, Prompt, PromptPlan
 from guard_magic.verdict import Reading
 
-__all__ = ["Evidence", "GuardProtocol", "Inquiry", "Logs", "Question", "Questioned", "discover_alike"]
+__all__ = ["Evidence", "GuardFamily", "Logs", "Question", "Questioned", "Questionnaire", "discover_alike"]
 
 Logs = Sequence[Mapping[tuple[int, int], float]]
 """For each question, (offset, token id) -> natural log of the full-vocabulary softmax."""
@@ -32,10 +32,10 @@ class Question:
     """One prompt, what is appended to it, and what is read."""
 
     plan: PromptPlan
-    spine: Spine
+    continuation: Continuation
 
 
-class Inquiry(ABC):
+class Questionnaire(ABC):
     """How one guard is asked about one policy.
 
     Attributes
@@ -61,7 +61,7 @@ class Inquiry(ABC):
         """Return what is asked where a message of this role is assessed."""
         return self.questions
 
-    def ask(self, conversation: Conversation) -> Questioned:
+    def encode(self, conversation: Conversation) -> Questioned:
         """Return the questions about a conversation and the prompt of each, in order.
 
         Questions that share a plan share the prompt.
@@ -71,13 +71,13 @@ class Inquiry(ABC):
         ConversationError
             Where the contents cannot be asked about safely and exactly.
         """
-        (found,) = self.ask_all([conversation])
+        (found,) = self.encode_all([conversation])
         if isinstance(found, ConversationError):
             raise found
         return found
 
-    def ask_all(self, conversations: Sequence[Conversation]) -> list[Questioned | ConversationError]:
-        """Return for each conversation, in order, what `ask` returns, or the error that it raises."""
+    def encode_all(self, conversations: Sequence[Conversation]) -> list[Questioned | ConversationError]:
+        """Return for each conversation, in order, what `encode` returns, or the error that it raises."""
         questions = [self.questions_for(conversation.assessed.role) for conversation in conversations]
         plans = {id(question.plan): question.plan for asked in questions for question in asked}
         prompts: list[dict[int, Prompt | ConversationError]] = [{} for _ in conversations]
@@ -160,7 +160,7 @@ class Evidence:
     template: str
 
 
-class GuardProtocol(ABC):
+class GuardFamily(ABC):
     """How one family of guards is asked and how its answer is read.
 
     Attributes
@@ -169,30 +169,30 @@ class GuardProtocol(ABC):
         As ``protocol=`` takes it.
     title
         The family, in words.
-    place
+    roles
         Roles that the prompt has place for.
-    leads
+    answer_prefixes
         What the guard may write before its verdict; where there are several, the load probe chooses.
     """
 
     name: str
     title: str
-    place: RolePlace = RolePlace()
-    leads: tuple[str, ...] = ("",)
+    roles: PromptRoles = PromptRoles()
+    answer_prefixes: tuple[str, ...] = ("",)
 
     @abstractmethod
     def recognises(self, evidence: Evidence) -> bool:
         """Say whether a model is of this family."""
 
     @abstractmethod
-    def inquire(
+    def questionnaire(
         self,
         tokenizer: Any,
         policy: Policy | None = None,
         *,
-        lead: str | None = None,
-        like: Inquiry | None = None,
-    ) -> Inquiry:
+        answer_prefix: str | None = None,
+        like: Questionnaire | None = None,
+    ) -> Questionnaire:
         """Plan how this tokenizer is asked about `policy` (None: the guard's own).
 
         Parameters
@@ -201,10 +201,10 @@ class GuardProtocol(ABC):
             The guard's fast tokenizer.
         policy
             The hazards asked about.
-        lead
-            Which of `leads`; None for the first.
+        answer_prefix
+            Which of `answer_prefixes`; None for the first.
         like
-            Another inquiry of the same tokenizer, whose text-only copy is shared.
+            Another questionnaire of the same tokenizer, whose text-only copy is shared.
 
         Raises
         ------

@@ -27,10 +27,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guard_magic.conversations.roles import RolePlace
+from guard_magic.conversations.roles import PromptRoles
 from guard_magic.errors import PolicyError
-from guard_magic.families.base import Evidence, GuardProtocol, Inquiry
-from guard_magic.families.yes_no import YesNoInquiry
+from guard_magic.families.base import Evidence, GuardFamily, Questionnaire
+from guard_magic.families.yes_no import YesNoQuestionnaire
 from guard_magic.policy import GRANITE_GUARDIAN, GRANITE_GUARDIAN_3_3, Category, Policy
 from guard_magic.prompts.plan import PromptPlan
 from guard_magic.prompts.rendering import ChatTemplate
@@ -67,8 +67,8 @@ _JUDGE = (
     "information, including conversations, documents, and tools. Provide your score immediately without explanation. "
     "Output empty <think>\\n</think> tags followed by your score in <score></score> tags."
 )
-_WHOLE = RolePlace(alternate=False)
-_EXCHANGE = RolePlace(exchange_only=True)
+_WHOLE = PromptRoles(alternate=False)
+_EXCHANGE = PromptRoles(exchange_only=True)
 _NO_THOUGHT = ("<think>\n</think>\n<score>", "<think>\n</think><score>", "<think></think>\n<score>", "<score>")
 
 
@@ -77,13 +77,13 @@ def _spellings(word: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class GraniteGuardian(GuardProtocol):
+class GraniteGuardian(GuardFamily):
     """One generation of Granite Guardian.
 
     Attributes
     ----------
-    name, title, place, leads
-        As `GuardProtocol` says.
+    name, title, roles, answer_prefixes
+        As `GuardFamily` says.
     known
         Says whether a model is of this generation.
     renderer
@@ -99,8 +99,8 @@ class GraniteGuardian(GuardProtocol):
     known: Callable[[Evidence], bool]
     renderer: Callable[[Any, Category], ChatTemplate]
     policy: Policy = GRANITE_GUARDIAN
-    place: RolePlace = _WHOLE
-    leads: tuple[str, ...] = ("",)
+    roles: PromptRoles = _WHOLE
+    answer_prefixes: tuple[str, ...] = ("",)
     yes: tuple[str, ...] = _spellings("yes")
     no: tuple[str, ...] = _spellings("no")
 
@@ -108,9 +108,14 @@ class GraniteGuardian(GuardProtocol):
         """Say whether a model is of this generation."""
         return self.known(evidence)
 
-    def inquire(
-        self, tokenizer: Any, policy: Policy | None = None, *, lead: str | None = None, like: Inquiry | None = None
-    ) -> YesNoInquiry:
+    def questionnaire(
+        self,
+        tokenizer: Any,
+        policy: Policy | None = None,
+        *,
+        answer_prefix: str | None = None,
+        like: Questionnaire | None = None,
+    ) -> YesNoQuestionnaire:
         """Plan one question a hazard.
 
         A hazard of the guard's own is asked about in the guard's own words for the role assessed; one of the user's
@@ -121,10 +126,12 @@ class GraniteGuardian(GuardProtocol):
         shared = like.first if like else None
         for category in asked:
             renderer = self.renderer(tokenizer, category)
-            written = self.leads[0] if lead is None else lead
-            plans.append(PromptPlan(tokenizer, renderer, STRUCTURE, lead=written, word=self.yes[0], like=shared))
+            written = self.answer_prefixes[0] if answer_prefix is None else answer_prefix
+            plans.append(
+                PromptPlan(tokenizer, renderer, STRUCTURE, answer_prefix=written, word=self.yes[0], like=shared)
+            )
             shared = shared or plans[0]
-        return YesNoInquiry(asked, plans, self.yes, self.no)
+        return YesNoQuestionnaire(asked, plans, self.yes, self.no)
 
 
 def _definition(category: Category) -> str:
@@ -182,7 +189,7 @@ PROTOCOLS = (
         lambda evidence: "guardian_config" in evidence.template and "criteria_id" in evidence.template,
         _by_criteria,
         policy=GRANITE_GUARDIAN_3_3,
-        leads=_NO_THOUGHT,
+        answer_prefixes=_NO_THOUGHT,
         yes=(" yes",),
         no=(" no",),
     ),
@@ -197,7 +204,7 @@ PROTOCOLS = (
         "Granite Guardian 3.0 and 3.1",
         _takes_risks,
         _by_risk,
-        place=_EXCHANGE,
+        roles=_EXCHANGE,
     ),
     GraniteGuardian(
         "granite-guardian-4.1",
@@ -207,7 +214,7 @@ PROTOCOLS = (
         ),
         _by_block,
         policy=GRANITE_GUARDIAN_3_3,
-        leads=_NO_THOUGHT,
+        answer_prefixes=_NO_THOUGHT,
         yes=(" yes",),
         no=(" no",),
     ),

@@ -21,15 +21,15 @@ from typing import Any
 
 from guard_magic.conversations.conversation import Role
 from guard_magic.errors import PolicyError, ProtocolError
-from guard_magic.families.answers import AnswerChain, discover_chain, read_path
-from guard_magic.families.base import Evidence, GuardProtocol, Inquiry, Logs, Question, discover_alike
+from guard_magic.families.answers import Answers, discover_answers, read_path
+from guard_magic.families.base import Evidence, GuardFamily, Logs, Question, Questionnaire, discover_alike
 from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, Category, Policy
 from guard_magic.prompts.plan import PromptPlan
 from guard_magic.prompts.rendering import ChatTemplate
 from guard_magic.prompts.structure import structure_of
 from guard_magic.verdict import Reading
 
-__all__ = ["PROTOCOLS", "STRUCTURE", "LlamaGuard", "LlamaGuardInquiry", "carried_policy", "plan_prompts"]
+__all__ = ["PROTOCOLS", "STRUCTURE", "LlamaGuard", "LlamaGuardQuestionnaire", "carried_policy", "plan_prompts"]
 
 _BLOCK = re.compile(r"(<BEGIN UNSAFE CONTENT CATEGORIES>\n)(.*?)(\n?<END UNSAFE CONTENT CATEGORIES>)", re.S)
 _HAZARD = re.compile(r"([OS]\d+): (.+?)\.?[ \t]*")
@@ -46,21 +46,21 @@ STRUCTURE = structure_of(
 )
 
 
-class LlamaGuardInquiry(Inquiry):
+class LlamaGuardQuestionnaire(Questionnaire):
     """One question with one verdict; hazard codes follow ``unsafe`` on a line of their own."""
 
     def __init__(self, plan: PromptPlan, policy: Policy) -> None:
         self.policy = policy
-        self.chain: AnswerChain = discover_alike(
-            plan, lambda tokenize: discover_chain(tokenize, policy.codes, lead=plan.lead)
+        self.answers: Answers = discover_alike(
+            plan, lambda tokenize: discover_answers(tokenize, policy.codes, answer_prefix=plan.answer_prefix)
         )
-        self.questions = tuple(Question(plan, spine) for spine in self.chain.spines)
+        self.questions = tuple(Question(plan, continuation) for continuation in self.answers.continuations)
 
     def read(self, logs: Logs, n_tokens: int, role: Role) -> Reading:
         """Read verdict and codes from one pass (one more for each further place where codes branch)."""
         known = {(i, *step): log for i, read in enumerate(logs) for step, log in read.items()}
-        safe, unsafe = (read_path(word, known) for word in self.chain.words)
-        return Reading(unsafe, safe, tuple(read_path(path, known) for path in self.chain.codes), n_tokens)
+        safe, unsafe = (read_path(word, known) for word in self.answers.words)
+        return Reading(unsafe, safe, tuple(read_path(path, known) for path in self.answers.codes), n_tokens)
 
     def written(self, reading: Reading) -> tuple[int, str | None]:
         """``"safe"`` where that is the more probable verdict: greedy decoding begins with it."""
@@ -68,13 +68,13 @@ class LlamaGuardInquiry(Inquiry):
 
 
 @dataclass(frozen=True)
-class LlamaGuard(GuardProtocol):
+class LlamaGuard(GuardFamily):
     """One generation of Llama Guards.
 
     Attributes
     ----------
-    name, title, leads
-        As `GuardProtocol` says.
+    name, title, answer_prefixes
+        As `GuardFamily` says.
     mark
         Text of the chat template that no other generation's has.
     """
@@ -82,16 +82,21 @@ class LlamaGuard(GuardProtocol):
     name: str
     title: str
     mark: re.Pattern[str]
-    leads: tuple[str, ...] = ("\n\n",)
+    answer_prefixes: tuple[str, ...] = ("\n\n",)
 
     def recognises(self, evidence: Evidence) -> bool:
         """Say whether the chat template asks in this way."""
         asks = ("unsafe content", "<BEGIN CONVERSATION>", "<END CONVERSATION>")
         return all(text in evidence.template for text in asks) and bool(self.mark.search(evidence.template))
 
-    def inquire(
-        self, tokenizer: Any, policy: Policy | None = None, *, lead: str | None = None, like: Inquiry | None = None
-    ) -> LlamaGuardInquiry:
+    def questionnaire(
+        self,
+        tokenizer: Any,
+        policy: Policy | None = None,
+        *,
+        answer_prefix: str | None = None,
+        like: Questionnaire | None = None,
+    ) -> LlamaGuardQuestionnaire:
         """Plan how this tokenizer is asked; the policy block is rewritten in the guard's own form.
 
         Templates of Llama-Guard-3-1B and Llama Guard 4 take ``categories=``, that of Llama-Guard-3-8B ignores it
@@ -114,10 +119,10 @@ class LlamaGuard(GuardProtocol):
             renderer,
             STRUCTURE,
             edit=edit,
-            lead=self.leads[0] if lead is None else lead,
+            answer_prefix=self.answer_prefixes[0] if answer_prefix is None else answer_prefix,
             like=like.first if like else None,
         )
-        return LlamaGuardInquiry(plan, policy or own or LLAMA_GUARD_3)
+        return LlamaGuardQuestionnaire(plan, policy or own or LLAMA_GUARD_3)
 
 
 PROTOCOLS = (
@@ -125,13 +130,13 @@ PROTOCOLS = (
         "llama-guard-1",
         "Llama Guard 1",
         re.compile(r"\bO1: .*\[/INST\]", re.S),
-        leads=(" ", "", "\n\n", "\n"),
+        answer_prefixes=(" ", "", "\n\n", "\n"),
     ),
     LlamaGuard(
         "llama-guard-2",
         "Llama Guard 2",
         re.compile(r"\bS1: .*\[/INST\]", re.S),
-        leads=("", " ", "\n\n", "\n"),
+        answer_prefixes=("", " ", "\n\n", "\n"),
     ),
     LlamaGuard("llama-guard-4", "Llama Guard 4", re.compile(r"<\|header_start\|>")),
     LlamaGuard("llama-guard-3", "Llama Guard 3", re.compile(r"\A(?!.*Safety: Controversial)", re.S)),
@@ -139,9 +144,11 @@ PROTOCOLS = (
 """Llama Guard 1 and 2 end their prompt with ``[/INST]`` and answer at once; the later ones write a blank line first."""
 
 
-def plan_prompts(tokenizer: Any, policy: Policy | None = None, *, like: Inquiry | None = None) -> LlamaGuardInquiry:
-    """Plan how a Llama Guard 3 tokenizer asks about `policy`; see `LlamaGuard.inquire`."""
-    return PROTOCOLS[-1].inquire(tokenizer, policy, like=like)
+def plan_prompts(
+    tokenizer: Any, policy: Policy | None = None, *, like: Questionnaire | None = None
+) -> LlamaGuardQuestionnaire:
+    """Plan how a Llama Guard 3 tokenizer asks about `policy`; see `LlamaGuard.questionnaire`."""
+    return PROTOCOLS[-1].questionnaire(tokenizer, policy, like=like)
 
 
 def carried_policy(tokenizer: Any, prefer: str = "llama-guard-3") -> Policy | None:

@@ -22,17 +22,17 @@ from typing import Any
 
 from guard_magic.conversations.conversation import Role
 from guard_magic.errors import PolicyError, ProtocolError
-from guard_magic.families.answers import discover_chain, read_path
-from guard_magic.families.base import Evidence, GuardProtocol, Inquiry, Logs, Question, discover_alike
+from guard_magic.families.answers import discover_answers, read_path
+from guard_magic.families.base import Evidence, GuardFamily, Logs, Question, Questionnaire, discover_alike
 from guard_magic.policy import QWEN3_GUARD, Policy
 from guard_magic.prompts.plan import PromptPlan
 from guard_magic.prompts.rendering import ChatTemplate
 from guard_magic.prompts.structure import structure_of
 from guard_magic.verdict import Reading
 
-__all__ = ["PROTOCOLS", "Qwen3Guard", "Qwen3GuardInquiry"]
+__all__ = ["PROTOCOLS", "Qwen3Guard", "Qwen3GuardQuestionnaire"]
 
-LEAD = "Safety: "
+ANSWER_PREFIX = "Safety: "
 _BLOCKS = ("SAFETY POLICY", "UNSAFE CONTENT CATEGORIES", "REFUSAL POLICY", "CONVERSATION")
 _BLOCK = re.compile(r"(<BEGIN UNSAFE CONTENT CATEGORIES>\n)(.*?)(\n<END UNSAFE CONTENT CATEGORIES>)", re.S)
 
@@ -47,7 +47,7 @@ STRUCTURE = structure_of(
 )
 
 
-class Qwen3GuardInquiry(Inquiry):
+class Qwen3GuardQuestionnaire(Questionnaire):
     """One question with three verdicts; the hazards' names are read where they part."""
 
     answer_names = ("controversial",)
@@ -56,24 +56,24 @@ class Qwen3GuardInquiry(Inquiry):
         self.policy = policy
         self.strict = strict
         names = [category.name for category in policy]
-        self.chain = discover_alike(
+        self.answers = discover_alike(
             plan,
-            lambda tokenize: discover_chain(
+            lambda tokenize: discover_answers(
                 tokenize,
                 names,
-                lead=LEAD,
+                answer_prefix=ANSWER_PREFIX,
                 words=("Safe", "Unsafe", "Controversial"),
                 before_code="\nCategories: ",
                 every_step=False,
             ),
         )
-        self.questions = tuple(Question(plan, spine) for spine in self.chain.spines)
+        self.questions = tuple(Question(plan, continuation) for continuation in self.answers.continuations)
 
     def read(self, logs: Logs, n_tokens: int, role: Role) -> Reading:
         """Read the three verdicts, and the hazards after ``Unsafe``."""
         known = {(i, *step): log for i, read in enumerate(logs) for step, log in read.items()}
-        safe, unsafe, controversial = (read_path(word, known) for word in self.chain.words)
-        codes = tuple(read_path(path, known) for path in self.chain.codes)
+        safe, unsafe, controversial = (read_path(word, known) for word in self.answers.words)
+        codes = tuple(read_path(path, known) for path in self.answers.codes)
         if self.strict:
             unsafe = _log_add(unsafe, controversial)
         else:
@@ -86,17 +86,17 @@ class Qwen3GuardInquiry(Inquiry):
 
     def said(self, text: str) -> str:
         """Return the answer with the forced ``Safety:``."""
-        return LEAD + text
+        return ANSWER_PREFIX + text
 
 
 @dataclass(frozen=True)
-class Qwen3Guard(GuardProtocol):
+class Qwen3Guard(GuardFamily):
     """The Qwen3Guard-Gen way of asking.
 
     Attributes
     ----------
-    name, title, leads
-        As `GuardProtocol` says.
+    name, title, answer_prefixes
+        As `GuardFamily` says.
     strict
         Whether Controversial counts as unsafe.
     """
@@ -104,15 +104,20 @@ class Qwen3Guard(GuardProtocol):
     name: str
     title: str
     strict: bool
-    leads: tuple[str, ...] = (LEAD,)
+    answer_prefixes: tuple[str, ...] = (ANSWER_PREFIX,)
 
     def recognises(self, evidence: Evidence) -> bool:
         """Say whether the chat template asks in this way."""
         return self.strict and "Safety: Controversial" in evidence.template and "THE LAST USER" in evidence.template
 
-    def inquire(
-        self, tokenizer: Any, policy: Policy | None = None, *, lead: str | None = None, like: Inquiry | None = None
-    ) -> Qwen3GuardInquiry:
+    def questionnaire(
+        self,
+        tokenizer: Any,
+        policy: Policy | None = None,
+        *,
+        answer_prefix: str | None = None,
+        like: Questionnaire | None = None,
+    ) -> Qwen3GuardQuestionnaire:
         """Plan the question; hazards are taken out of the prompt's list, and new ones added by name."""
         asked = policy or QWEN3_GUARD
         described = [category.code for category in asked if category.description]
@@ -127,11 +132,11 @@ class Qwen3Guard(GuardProtocol):
             ChatTemplate(tokenizer),
             STRUCTURE,
             edit=edit,
-            lead=LEAD,
+            answer_prefix=ANSWER_PREFIX,
             word="Safe",
             like=like.first if like else None,
         )
-        return Qwen3GuardInquiry(plan, asked, strict=self.strict)
+        return Qwen3GuardQuestionnaire(plan, asked, strict=self.strict)
 
 
 def _replace_names(prompt: str, *, policy: Policy) -> str:

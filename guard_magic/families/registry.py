@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from guard_magic.errors import ProtocolError, shorten
 from guard_magic.families import granite_guardian, llama_guard, qwen3_guard
-from guard_magic.families.base import Evidence, GuardProtocol
+from guard_magic.families.base import Evidence, GuardFamily
 from guard_magic.families.shield_gemma import SHIELD_GEMMA_PROTOCOL
 from guard_magic.families.wild_guard import WILD_GUARD
 
 __all__ = ["PROTOCOLS", "checked_protocol", "find_protocol"]
 
-PROTOCOLS: tuple[GuardProtocol, ...] = (
+PROTOCOLS: tuple[GuardFamily, ...] = (
     SHIELD_GEMMA_PROTOCOL,
     *granite_guardian.PROTOCOLS,
     *qwen3_guard.PROTOCOLS,
@@ -80,7 +80,7 @@ _REFUSED: tuple[_Refusal, ...] = (
 )
 
 
-def find_protocol(evidence: Evidence, forced: str | None = None) -> GuardProtocol:
+def find_protocol(evidence: Evidence, forced: str | None = None) -> GuardFamily:
     """Return how a model is asked.
 
     Parameters

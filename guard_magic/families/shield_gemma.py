@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from guard_magic.conversations.roles import RolePlace
+from guard_magic.conversations.roles import PromptRoles
 from guard_magic.errors import PolicyError
-from guard_magic.families.base import Evidence, GuardProtocol, Inquiry
-from guard_magic.families.yes_no import YesNoInquiry
+from guard_magic.families.base import Evidence, GuardFamily, Questionnaire
+from guard_magic.families.yes_no import YesNoQuestionnaire
 from guard_magic.policy import SHIELD_GEMMA, Category, Policy
 from guard_magic.prompts.plan import PromptPlan
 from guard_magic.prompts.rendering import ChatTemplate
@@ -38,20 +38,25 @@ STRUCTURE = structure_of(
 )
 
 
-class ShieldGemma(GuardProtocol):
+class ShieldGemma(GuardFamily):
     """The ShieldGemma way of asking."""
 
     name = "shieldgemma"
     title = "ShieldGemma"
-    place = RolePlace(exchange_only=True)
+    roles = PromptRoles(exchange_only=True)
 
     def recognises(self, evidence: Evidence) -> bool:
         """Say whether the chat template asks in this way."""
         return "guideline" in evidence.template and "Our safety principle is defined" in evidence.template
 
-    def inquire(
-        self, tokenizer: Any, policy: Policy | None = None, *, lead: str | None = None, like: Inquiry | None = None
-    ) -> YesNoInquiry:
+    def questionnaire(
+        self,
+        tokenizer: Any,
+        policy: Policy | None = None,
+        *,
+        answer_prefix: str | None = None,
+        like: Questionnaire | None = None,
+    ) -> YesNoQuestionnaire:
         """Plan one question a hazard; a hazard of one's own needs a description, which is the policy's text."""
         asked = policy or SHIELD_GEMMA
         plans: list[PromptPlan] = []
@@ -59,9 +64,9 @@ class ShieldGemma(GuardProtocol):
         for category in asked:
             texts = {"user": guideline(category, "user"), "assistant": guideline(category, "assistant")}
             renderer = ChatTemplate(tokenizer, lambda role, texts=texts: {"guideline": texts[role]})  # type: ignore[misc]
-            plans.append(PromptPlan(tokenizer, renderer, STRUCTURE, lead="", word="Yes", like=shared))
+            plans.append(PromptPlan(tokenizer, renderer, STRUCTURE, answer_prefix="", word="Yes", like=shared))
             shared = shared or plans[0]
-        return YesNoInquiry(asked, plans, ["Yes"], ["No"])
+        return YesNoQuestionnaire(asked, plans, ["Yes"], ["No"])
 
 
 def guideline(category: Category, role: str) -> str:

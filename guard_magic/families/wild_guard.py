@@ -5,9 +5,9 @@ template) and parses three lines: ``Harmful request: yes``, ``Response refusal: 
 
 ``unsafe_score`` is the one asked for: P(yes) of the first line where a user message is assessed, of the third where an
 answer to it is. Later lines depend on what was written before them, so the third is the sum over the earlier
-answers, each read on a spine of its own (four passes over a response). No score is published; P(yes) is taken over
-the whole vocabulary. The other answers come along as ``request_harmful`` and ``refusal``. WildGuard names no hazards:
-its only category is ``harm``.
+answers, each read on a continuation of its own (four passes over a response). No score is published; P(yes) is taken
+over the whole vocabulary. The other answers come along as ``request_harmful`` and ``refusal``. WildGuard names no
+hazards: its only category is ``harm``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from guard_magic.conversations.conversation import Role
-from guard_magic.conversations.roles import RolePlace
+from guard_magic.conversations.roles import PromptRoles
 from guard_magic.errors import PolicyError, ProtocolError
-from guard_magic.families.answers import Path, Tokenize, as_spines, build_trie
-from guard_magic.families.base import Evidence, GuardProtocol, Inquiry, Logs, Question
+from guard_magic.families.answers import Path, Tokenize, as_continuations, build_trie
+from guard_magic.families.base import Evidence, GuardFamily, Logs, Question, Questionnaire
 from guard_magic.policy import WILDGUARD, Policy
 from guard_magic.prompts.plan import PROBES, PromptPlan
 from guard_magic.prompts.rendering import Messages, WrittenPrompt
@@ -30,7 +30,7 @@ from guard_magic.prompts.skeleton import common_prefix
 from guard_magic.prompts.structure import structure_of
 from guard_magic.verdict import Reading
 
-__all__ = ["WILD_GUARD", "WildGuard", "WildGuardInquiry"]
+__all__ = ["WILD_GUARD", "WildGuard", "WildGuardQuestionnaire"]
 
 _PROMPT = (
     "<|user|>\n[INST] You are a classifier for analyzing interactions between humans and LLMs. Given a request from a "
@@ -38,7 +38,7 @@ _PROMPT = (
     "whether the AI assistant's response is a refusal, and 3) whether the AI assistant's response is harmful.\n\n"
     "Human user:\n{}\n\nAI assistant:\n{}\n\n---\n\nAnswers: [/INST]\n<|assistant|>\n"
 )
-LEAD = "Harmful request:"
+ANSWER_PREFIX = "Harmful request:"
 STRUCTURE = structure_of(
     markers=("|user|", "|assistant|"),
     labels=(
@@ -55,7 +55,7 @@ STRUCTURE = structure_of(
 _SAID = (" yes", " no")
 
 
-class WildGuardInquiry(Inquiry):
+class WildGuardQuestionnaire(Questionnaire):
     """The first line for a request; all three for a response."""
 
     answer_names = ("request_harmful", "refusal")
@@ -64,10 +64,10 @@ class WildGuardInquiry(Inquiry):
         self.policy = WILDGUARD
         request = _lines(plan, ("user",), [(answer,) for answer in _SAID])
         response = _lines(plan, ("user", "assistant"), list(itertools.product(_SAID, repeat=3)))
-        self._request, request_spines = request
-        self._response, response_spines = response
-        self.questions = tuple(Question(plan, spine) for spine in request_spines)
-        self._of_response = tuple(Question(plan, spine) for spine in response_spines)
+        self._request, request_continuations = request
+        self._response, response_continuations = response
+        self.questions = tuple(Question(plan, continuation) for continuation in request_continuations)
+        self._of_response = tuple(Question(plan, continuation) for continuation in response_continuations)
 
     def questions_for(self, role: Role) -> tuple[Question, ...]:
         """Ask once about a request; about a response once for each pair of earlier answers."""
@@ -88,15 +88,15 @@ class WildGuardInquiry(Inquiry):
 
     def said(self, text: str) -> str:
         """Return the answer with the forced beginning of its first line."""
-        return f"{LEAD} {text}"
+        return f"{ANSWER_PREFIX} {text}"
 
 
 def _lines(
     plan: PromptPlan, roles: tuple[Role, ...], said: list[tuple[str, ...]]
 ) -> tuple[dict[tuple[str, ...], Path], tuple[Any, ...]]:
-    """Return the path of each answer, and the spines that reach all of them."""
+    """Return the path of each answer, and the continuations that reach all of them."""
     heads = ("", "\nResponse refusal:", "\nHarmful response:")
-    texts = [LEAD + "".join(head + word for head, word in zip(heads, words, strict=False)) for words in said]
+    texts = [ANSWER_PREFIX + "".join(head + word for head, word in zip(heads, words, strict=False)) for words in said]
     found = [_trie(plan.answers(roles, [probe] * len(roles)), texts) for probe in PROBES[:3]]
     if any(other != found[0] for other in found):
         raise ProtocolError("the verdict tokens depend on what the conversation says", hint="Not supported.")
@@ -106,7 +106,7 @@ def _lines(
             "the tokenizer does not write 'yes' and 'no' as one token each", hint="Is it WildGuard's own tokenizer?"
         )
     wanted = [step for path in paths for step in path.steps]
-    return dict(zip(said, paths, strict=True)), as_spines(nodes, wanted)
+    return dict(zip(said, paths, strict=True)), as_continuations(nodes, wanted)
 
 
 def _trie(tokenize: Tokenize, texts: list[str]) -> tuple[tuple[tuple[int, ...], ...], tuple[Path, ...]]:
@@ -131,21 +131,26 @@ def _log(probability: float) -> float:
     return math.nan if math.isnan(probability) else math.log(probability) if probability > 0 else -math.inf
 
 
-class WildGuard(GuardProtocol):
+class WildGuard(GuardFamily):
     """The WildGuard way of asking."""
 
     name = "wildguard"
     title = "WildGuard"
-    place = RolePlace(exchange_only=True)
-    leads = (LEAD,)
+    roles = PromptRoles(exchange_only=True)
+    answer_prefixes = (ANSWER_PREFIX,)
 
     def recognises(self, evidence: Evidence) -> bool:
         """Say whether it is WildGuard: by its name, for the tokenizer is an ordinary Mistral one."""
         return bool(re.search(r"wild[-_ ]?guard", evidence.name, re.I)) and evidence.model_type == "mistral"
 
-    def inquire(
-        self, tokenizer: Any, policy: Policy | None = None, *, lead: str | None = None, like: Inquiry | None = None
-    ) -> WildGuardInquiry:
+    def questionnaire(
+        self,
+        tokenizer: Any,
+        policy: Policy | None = None,
+        *,
+        answer_prefix: str | None = None,
+        like: Questionnaire | None = None,
+    ) -> WildGuardQuestionnaire:
         """Plan the questions; WildGuard takes no policy."""
         if policy is not None and policy != WILDGUARD:
             raise PolicyError(
@@ -153,8 +158,10 @@ class WildGuard(GuardProtocol):
                 hint="Leave out policy and exclude, or load a guard such as meta-llama/Llama-Guard-3-8B.",
             )
         renderer = WrittenPrompt(_write, _PROMPT)
-        plan = PromptPlan(tokenizer, renderer, STRUCTURE, lead=LEAD, word=" yes", like=like.first if like else None)
-        return WildGuardInquiry(plan)
+        plan = PromptPlan(
+            tokenizer, renderer, STRUCTURE, answer_prefix=ANSWER_PREFIX, word=" yes", like=like.first if like else None
+        )
+        return WildGuardQuestionnaire(plan)
 
 
 def _write(messages: Messages) -> str:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from guard_magic.conversations.conversation import Role
 from guard_magic.errors import ProtocolError
-from guard_magic.families.answers import Spine, Tokenize
-from guard_magic.families.base import Inquiry, Logs, Question, discover_alike
+from guard_magic.families.answers import Continuation, Tokenize
+from guard_magic.families.base import Logs, Question, Questionnaire, discover_alike
 from guard_magic.policy import Policy
 from guard_magic.prompts.plan import PromptPlan
 from guard_magic.prompts.skeleton import common_prefix
 from guard_magic.verdict import Reading
 
-__all__ = ["YesNo", "YesNoInquiry", "discover_yes_no"]
+__all__ = ["YesNo", "YesNoQuestionnaire", "discover_yes_no"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,19 @@ class YesNo:
     no: tuple[int, ...]
 
     @property
-    def spine(self) -> Spine:
+    def continuation(self) -> Continuation:
         """Nothing is appended: both answers are read at the verdict position."""
-        return Spine((), tuple((0, token) for token in (*self.yes, *self.no)))
+        return Continuation((), tuple((0, token) for token in (*self.yes, *self.no)))
 
 
-def discover_yes_no(tokenize: Tokenize, lead: str, yes: Sequence[str], no: Sequence[str]) -> YesNo:
-    """Find the tokens of both answers after `lead`.
+def discover_yes_no(tokenize: Tokenize, answer_prefix: str, yes: Sequence[str], no: Sequence[str]) -> YesNo:
+    """Find the tokens of both answers after `answer_prefix`.
 
     Parameters
     ----------
     tokenize
         Text of an answer -> token ids of a whole prompt followed by that answer.
-    lead
+    answer_prefix
         What the guard writes before its answer.
     yes, no
         Spellings that count, the guard's own first; others count where they are one token there.
@@ -54,7 +54,7 @@ def discover_yes_no(tokenize: Tokenize, lead: str, yes: Sequence[str], no: Seque
     ProtocolError
         Where the first spellings are no single tokens after the same ids.
     """
-    spelled = [[tuple(tokenize(lead + word)) for word in words] for words in (yes, no)]
+    spelled = [[tuple(tokenize(answer_prefix + word)) for word in words] for words in (yes, no)]
     forced = common_prefix([spelled[0][0], spelled[1][0]])
     before = spelled[0][0][:forced]
     found = [
@@ -63,13 +63,13 @@ def discover_yes_no(tokenize: Tokenize, lead: str, yes: Sequence[str], no: Seque
     ]
     if any(len(words[0]) != forced + 1 for words in spelled) or set(found[0]) & set(found[1]):
         raise ProtocolError(
-            f"the tokenizer does not write {yes[0]!r} and {no[0]!r} after {lead!r} as one token each",
+            f"the tokenizer does not write {yes[0]!r} and {no[0]!r} after {answer_prefix!r} as one token each",
             hint="This guard family needs a protocol of its own.",
         )
     return YesNo(found[0], found[1])
 
 
-class YesNoInquiry(Inquiry):
+class YesNoQuestionnaire(Questionnaire):
     """One question a hazard.
 
     Parameters
@@ -84,13 +84,12 @@ class YesNoInquiry(Inquiry):
 
     def __init__(self, policy: Policy, plans: Sequence[PromptPlan], yes: Sequence[str], no: Sequence[str]) -> None:
         self.policy = policy
-        self.words = [
-            discover_alike(plan, lambda tokenize, lead=plan.lead: discover_yes_no(tokenize, lead, yes, no))  # type: ignore[misc]
-            for plan in plans
-        ]
-        self.questions = tuple(Question(plan, words.spine) for plan, words in zip(plans, self.words, strict=True))
+        self.words = [_discover(plan, yes, no) for plan in plans]
+        self.questions = tuple(
+            Question(plan, words.continuation) for plan, words in zip(plans, self.words, strict=True)
+        )
         self._no = no[0]
-        self._lead = plans[0].lead
+        self._answer_prefix = plans[0].answer_prefix
 
     def read(self, logs: Logs, n_tokens: int, role: Role) -> Reading:
         """Read every hazard's answer; the reading's verdict is that of the hazard with the highest score."""
@@ -111,7 +110,11 @@ class YesNoInquiry(Inquiry):
 
     def said(self, text: str) -> str:
         """Return the answer with what was forced ahead of it."""
-        return self._lead + text
+        return self._answer_prefix + text
+
+
+def _discover(plan: PromptPlan, yes: Sequence[str], no: Sequence[str]) -> YesNo:
+    return discover_alike(plan, lambda tokenize: discover_yes_no(tokenize, plan.answer_prefix, yes, no))
 
 
 def _log_sum(logs: Sequence[float]) -> float:

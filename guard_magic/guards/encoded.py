@@ -1,4 +1,4 @@
-"""Conversations made ready for a guard, and the rows of token ids that its engine reads."""
+"""Encoded conversations for a guard, and the rows of token ids that its engine reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from guard_magic.prompts.plan import Prompt
 
 __all__ = [
     "MAX_CONVERSATION",
-    "Asked",
+    "Encoded",
     "check_size",
     "checked_conversations",
     "longest_prompt",
@@ -35,8 +35,8 @@ _TOGETHER = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A conversation made ready: the prompts of all questions, and what its roles had to give up."""
+class Encoded:
+    """A conversation as a guard is asked about it: the prompts of all questions, and what its roles had to give up."""
 
     conversation: Conversation
     questions: tuple[Question, ...]
@@ -114,17 +114,19 @@ def runs(conversations: Sequence[Conversation]) -> Iterator[Sequence[Conversatio
         yield conversations[start:]
 
 
-def make_keys(rows: Sequence[Asked], whose: str) -> list[bytes]:
+def make_keys(rows: Sequence[Encoded], whose: str) -> list[bytes]:
     """Return a key for each row: of who is asked, what is read, and the token ids."""
     known: dict[int, bytes] = {}
     found = []
     for row in rows:
         digest = hashlib.blake2b(whose.encode(), digest_size=16)
         for prompt, question in zip(row.prompts, row.questions, strict=True):
-            spine = known.get(id(question))
-            if spine is None:
-                spine = known[id(question)] = f"|{question.spine.tokens}|{question.spine.reads}|".encode()
-            digest.update(b"%b%d|" % (spine, len(prompt.ids)))
+            continuation = known.get(id(question))
+            if continuation is None:
+                continuation = known[id(question)] = (
+                    f"|{question.continuation.tokens}|{question.continuation.reads}|".encode()
+                )
+            digest.update(b"%b%d|" % (continuation, len(prompt.ids)))
             digest.update(array("i", prompt.ids))
         found.append(digest.digest())
     return found
@@ -132,29 +134,29 @@ def make_keys(rows: Sequence[Asked], whose: str) -> list[bytes]:
 
 def longest_prompt(questions: Sequence[Question], prompts: Sequence[Prompt]) -> int:
     """Return the tokens of the longest prompt with what is appended to it."""
-    return max(len(p.ids) + len(q.spine.tokens) for p, q in zip(prompts, questions, strict=True))
+    return max(len(p.ids) + len(q.continuation.tokens) for p, q in zip(prompts, questions, strict=True))
 
 
 def token_rows(
-    rows: Sequence[Asked], marks: Sequence[Hashable], places: Sequence[tuple[int, int]]
+    rows: Sequence[Encoded], groups: Sequence[Hashable], pairs: Sequence[tuple[int, int]]
 ) -> tuple[list[TokenRow], list[tuple[int, int]]]:
     """Return what the engine is to read for these (row, question) pairs, and the pair of each.
 
-    What the prompts of one mark have in common is made their prefix where that saves work.
+    What the prompts of one group have in common is made their prefix where that saves work.
     """
     made: list[TokenRow] = []
-    asked: list[tuple[int, int]] = []
-    for members in group_positions([marks[row] for row, _ in places]).values():
+    pair_of: list[tuple[int, int]] = []
+    for members in group_positions([groups[row] for row, _ in pairs]).values():
         if len(members) == 1:
-            row, number = places[members[0]]
+            row, number = pairs[members[0]]
             prompt = rows[row].prompts[number]
             made.append(TokenRow(prompt.ids, prompt.n_prefix))
-            asked.append((row, number))
+            pair_of.append((row, number))
             continue
-        pairs = [places[member] for member in members]
-        prompts = [rows[row].prompts[number] for row, number in pairs]
+        of_group = [pairs[member] for member in members]
+        prompts = [rows[row].prompts[number] for row, number in of_group]
         prefixes = nested_prefixes([p.ids for p in prompts], [p.n_prefix for p in prompts])
-        order = sorted(range(len(pairs)), key=lambda i: -prefixes[i])
+        order = sorted(range(len(of_group)), key=lambda i: -prefixes[i])
         made += [TokenRow(prompts[i].ids, prefixes[i]) for i in order]
-        asked += [pairs[i] for i in order]
-    return made, asked
+        pair_of += [of_group[i] for i in order]
+    return made, pair_of

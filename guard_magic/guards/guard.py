@@ -25,16 +25,16 @@ from guard_magic.errors import (
     ScoreError,
     UnknownGuardError,
 )
-from guard_magic.families.base import GuardProtocol, Inquiry
+from guard_magic.families.base import GuardFamily, Questionnaire
 from guard_magic.families.registry import checked_protocol, find_protocol
-from guard_magic.guards.encoded import Asked, check_size, checked_conversations, longest_prompt, make_keys, runs
+from guard_magic.guards.encoded import Encoded, check_size, checked_conversations, longest_prompt, make_keys, runs
 from guard_magic.guards.evidence import check_parts, evidence_of, try_model
 from guard_magic.guards.reading import read_rows
 from guard_magic.policy import Policy, as_policy
 from guard_magic.prompts.plan import Prompt
 from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
 
-__all__ = ["Asked", "Guard"]
+__all__ = ["Encoded", "Guard"]
 
 _UNIQUE = itertools.count(1)
 _MAX_PLANS = 16
@@ -98,17 +98,17 @@ class Guard:
         self.engine = LocalEngine(model, compiles=compiles)
         with self.engine.lock:
             try_model(self.engine.look().own, name)
-        self.family: GuardProtocol = find_protocol(evidence_of(model, tokenizer, name), protocol)
+        self.family: GuardFamily = find_protocol(evidence_of(model, tokenizer, name), protocol)
         self._tokenizer = tokenizer
         self._identity = identity or f"{name}#{next(_UNIQUE)}"
-        self._plans: dict[Policy | None, Inquiry] = {}
-        self._lead = self.family.leads[0]
-        self._choose_lead()
+        self._questionnaires: dict[Policy | None, Questionnaire] = {}
+        self._answer_prefix = self.family.answer_prefixes[0]
+        self._choose_answer_prefix()
         if compiles and not self.engine.packs:
             warn_caller(
                 f"compile=True changes nothing for {name}: its rows are padded, and only packed ones are compiled"
             )
-        self.policy = self.plan(None).policy
+        self.policy = self.questionnaire(None).policy
 
     def __repr__(self) -> str:
         state = f"{self.protocol}, {self.device}, {self.dtype}" if self.is_loaded else "unloaded"
@@ -163,7 +163,7 @@ class Guard:
 
     def room(self, policy: Policy | None = None) -> int:
         """Return how many tokens of the context are left for a conversation, about."""
-        return max(self.n_context - longest_prompt(*self.plan(policy).ask(_PROBE)), 1)
+        return max(self.n_context - longest_prompt(*self.questionnaire(policy).encode(_PROBE)), 1)
 
     @property
     def protocol(self) -> str:
@@ -173,19 +173,21 @@ class Guard:
     @property
     def answer_names(self) -> tuple[str, ...]:
         """Names of the other answers that its verdicts carry."""
-        return self.plan(None).answer_names
+        return self.questionnaire(None).answer_names
 
-    def plan(self, policy: object) -> Inquiry:
+    def questionnaire(self, policy: object) -> Questionnaire:
         """Return how this guard asks about `policy` (None: its own), whatever `as_policy` reads."""
         policy = None if policy is None else as_policy(policy)
-        if policy not in self._plans:
-            made = self.family.inquire(self._tokenizer, policy, lead=self._lead, like=self._plans.get(None))
-            if len(self._plans) > _MAX_PLANS:
-                self._plans = {None: self._plans[None]}
-            self._plans[policy] = made
-        return self._plans[policy]
+        if policy not in self._questionnaires:
+            made = self.family.questionnaire(
+                self._tokenizer, policy, answer_prefix=self._answer_prefix, like=self._questionnaires.get(None)
+            )
+            if len(self._questionnaires) > _MAX_PLANS:
+                self._questionnaires = {None: self._questionnaires[None]}
+            self._questionnaires[policy] = made
+        return self._questionnaires[policy]
 
-    def asked_policy(self, policy: object = None, exclude: Iterable[str] | None = ()) -> Policy:
+    def resolve_policy(self, policy: object = None, exclude: Iterable[str] | None = ()) -> Policy:
         """Return the policy that is asked about: `policy` (None: the guard's own), less `exclude`.
 
         Raises
@@ -193,21 +195,21 @@ class Guard:
         PolicyError
             For unknown codes, or where the guard's prompt carries no policy.
         """
-        asked = (self.policy if policy is None else as_policy(policy)).without(exclude)
-        self.plan(None if asked == self.policy else asked)
-        return asked
+        found = (self.policy if policy is None else as_policy(policy)).without(exclude)
+        self.questionnaire(None if found == self.policy else found)
+        return found
 
     def render(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> str:
         """Return the exact prompt text, up to the verdict position; of the first question, where there are several."""
-        adapted, _ = adapt_roles(parse_conversation(conversation), roles, self.family.place)
-        return self.plan(policy).render(adapted)
+        adapted, _ = adapt_roles(parse_conversation(conversation), roles, self.family.roles)
+        return self.questionnaire(policy).render(adapted)
 
     def tokens(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> list[int]:
         """Return the exact token ids, up to the verdict position; of the first question, where there are several."""
-        return list(self.ask(conversation, policy=policy, roles=roles).prompt.ids)
+        return list(self.encode(conversation, policy=policy, roles=roles).prompt.ids)
 
-    def ask(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> Asked:
-        """Make one conversation ready: whatever `parse_conversation` reads.
+    def encode(self, conversation: object, *, policy: object = None, roles: RoleRules = "merge") -> Encoded:
+        """Encode one conversation: whatever `parse_conversation` reads.
 
         Raises
         ------
@@ -215,35 +217,37 @@ class Guard:
             Where its roles do not fit, its text cannot be asked about safely, or it is too long.
         """
         plan = None if policy is None else as_policy(policy)
-        (found,) = self.ask_all([parse_conversation(conversation)], policy=plan, roles=checked_roles(roles))
+        (found,) = self.encode_all([parse_conversation(conversation)], policy=plan, roles=checked_roles(roles))
         if isinstance(found, ConversationError):
             raise found
         return found
 
-    def ask_all(
+    def encode_all(
         self, conversations: Sequence[Conversation], *, policy: Policy | None = None, roles: RoleRules = "merge"
-    ) -> list[Asked | ConversationError]:
-        """Make conversations ready, in order; one that `ask` refuses is its error. Faster than one by one."""
-        return [found for run in runs(conversations) for found in self._ask_run(run, policy, roles)]
+    ) -> list[Encoded | ConversationError]:
+        """Encode conversations, in order; one that `encode` refuses is its error. Faster than one by one."""
+        return [found for run in runs(conversations) for found in self._encode_run(run, policy, roles)]
 
-    def _ask_run(
+    def _encode_run(
         self, conversations: Sequence[Conversation], policy: Policy | None, roles: RoleRules
-    ) -> list[Asked | ConversationError]:
-        place, n_context = self.family.place, self.n_context
-        adapted = [self._try_size(try_adapt(conversation, roles, place), policy) for conversation in conversations]
-        found = iter(self.plan(policy).ask_all([pair[0] for pair in adapted if isinstance(pair, tuple)]))
-        rows: list[Asked | ConversationError] = []
+    ) -> list[Encoded | ConversationError]:
+        prompt_roles, n_context = self.family.roles, self.n_context
+        adapted = [
+            self._try_size(try_adapt(conversation, roles, prompt_roles), policy) for conversation in conversations
+        ]
+        found = iter(self.questionnaire(policy).encode_all([pair[0] for pair in adapted if isinstance(pair, tuple)]))
+        rows: list[Encoded | ConversationError] = []
         for pair in adapted:
             if isinstance(pair, ConversationError):
                 rows.append(pair)
                 continue
-            asked = next(found)
-            if isinstance(asked, ConversationError):
-                rows.append(asked)
+            encoded = next(found)
+            if isinstance(encoded, ConversationError):
+                rows.append(encoded)
                 continue
-            n_longest = longest_prompt(*asked)
+            n_longest = longest_prompt(*encoded)
             fits = n_longest <= n_context
-            rows.append(Asked(pair[0], *asked, pair[1]) if fits else self._too_long(asked[1], n_longest))
+            rows.append(Encoded(pair[0], *encoded, pair[1]) if fits else self._too_long(encoded[1], n_longest))
         return rows
 
     def _try_size(
@@ -256,7 +260,7 @@ class Guard:
             check_size(adapted[0])
         except ConversationError as error:
             return error
-        n_least = self.plan(policy).first.least_tokens(adapted[0], self.n_context)
+        n_least = self.questionnaire(policy).first.least_tokens(adapted[0], self.n_context)
         return adapted if n_least <= self.n_context else self._refusal(f"at least {n_least:,}", self.n_context)
 
     def _too_long(self, prompts: Sequence[Prompt], n_longest: int) -> ConversationError:
@@ -270,28 +274,28 @@ class Guard:
         )
 
     def fits(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> bool:
-        """Say whether a conversation is short enough for the guard; what else `ask` refuses is raised here too."""
-        adapted, _ = adapt_roles(conversation, roles, self.family.place)
+        """Say whether a conversation is short enough for the guard; what else `encode` refuses is raised here too."""
+        adapted, _ = adapt_roles(conversation, roles, self.family.roles)
         check_size(adapted)
-        if self.plan(policy).first.least_tokens(adapted, self.n_context) > self.n_context:
+        if self.questionnaire(policy).first.least_tokens(adapted, self.n_context) > self.n_context:
             return False
-        return longest_prompt(*self.plan(policy).ask(adapted)) <= self.n_context
+        return longest_prompt(*self.questionnaire(policy).encode(adapted)) <= self.n_context
 
-    def key(self, asked: Asked) -> bytes:
+    def key(self, encoded: Encoded) -> bytes:
         """Return the cache key of a row: token ids + guard identity + number format + what is read."""
-        return self.keys([asked])[0]
+        return self.keys([encoded])[0]
 
-    def keys(self, asked: Sequence[Asked]) -> list[bytes]:
+    def keys(self, encoded: Sequence[Encoded]) -> list[bytes]:
         """Return the cache key of each row."""
         change = self.engine.look(closely=True).change
-        return make_keys(asked, f"{self._identity}{change}|{self.dtype}|{self.protocol}|")
+        return make_keys(encoded, f"{self._identity}{change}|{self.dtype}|{self.protocol}|")
 
     def read(
         self,
-        rows: Sequence[Asked],
+        rows: Sequence[Encoded],
         *,
         policy: Policy | None = None,
-        together: Sequence[Hashable] | None = None,
+        groups: Sequence[Hashable] | None = None,
         alone: bool = False,
     ) -> Iterator[list[tuple[int, Reading | ScoreError]]]:
         """Read rows, yielding after each batch.
@@ -301,11 +305,11 @@ class Guard:
         Parameters
         ----------
         rows
-            Conversations made ready.
+            Encoded conversations.
         policy
-            What they were made ready for.
-        together
-            For each row, whose beginning it shares: rows of one mark are cuts of one conversation, and what their
+            What they were encoded for.
+        groups
+            For each row, whose beginning it shares: rows of one group are cuts of one conversation, and what their
             prompts have in common is computed once. None where no rows belong together.
         alone
             Whether each row is read by itself, whole and in float32 whatever the weights' format: many times slower,
@@ -317,10 +321,10 @@ class Guard:
             Position in `rows`, and the reading or why there is none; each position exactly once over all batches, in
             the engine's own order. A batch may complete no row.
         """
-        return read_rows(self.engine, self.plan(policy), rows, together, alone=alone)
+        return read_rows(self.engine, self.questionnaire(policy), rows, groups, alone=alone)
 
     def write(
-        self, rows: Sequence[Asked], readings: Sequence[Reading], *, policy: Policy | None = None
+        self, rows: Sequence[Encoded], readings: Sequence[Reading], *, policy: Policy | None = None
     ) -> list[str | None]:
         """Return the text the guard writes for each row.
 
@@ -328,12 +332,12 @@ class Guard:
         others it is ``"safe"``, the verdict that greedy decoding begins with. Where a guard is asked hazard by
         hazard, it is the answer about the hazard with the highest score.
         """
-        plan = self.plan(policy)
+        plan = self.questionnaire(policy)
         known = [plan.written(reading) for reading in readings]
         texts = [text for _, text in known]
         unknown = [i for i, text in enumerate(texts) if text is None]
-        asked = [rows[i].prompts[known[i][0]].ids for i in unknown]
-        groups = list(group_positions(asked).items())
+        encoded = [rows[i].prompts[known[i][0]].ids for i in unknown]
+        groups = list(group_positions(encoded).items())
         written = self.engine.write(self._tokenizer, [ids for ids, _ in groups])
         for (_, group), text in zip(groups, written, strict=True):
             for i in group:
@@ -381,38 +385,38 @@ class Guard:
         values = checked_conversations(conversations)
         flag_at, writes = checked_share("threshold", threshold), checked_flag("generate", generate)
         checked_roles(roles)
-        asked_policy = self.asked_policy(policy, exclude)
-        asking = None if asked_policy == self.policy else asked_policy
-        rows = self._try_ask_all(values, asking, roles)
-        asked = [row for row in rows if isinstance(row, Asked)]
+        asked_policy = self.resolve_policy(policy, exclude)
+        other_policy = None if asked_policy == self.policy else asked_policy
+        rows = self._try_encode_all(values, other_policy, roles)
+        encoded = [row for row in rows if isinstance(row, Encoded)]
         results: dict[int, Reading | ScoreError] = {}
-        for batch in self.read(asked, policy=asking):
+        for batch in self.read(encoded, policy=other_policy):
             results.update(batch)
-        ordered = [results[i] for i in range(len(asked))]
-        texts = self._texts(asked, ordered, asking) if writes else [None] * len(asked)
+        ordered = [results[i] for i in range(len(encoded))]
+        texts = self._texts(encoded, ordered, other_policy) if writes else [None] * len(encoded)
         judged = iter(
             self.verdict(row, result, asked_policy, flag_at, text)
-            for row, result, text in zip(asked, ordered, texts, strict=True)
+            for row, result, text in zip(encoded, ordered, texts, strict=True)
         )
         lost = {"threshold": flag_at, "guard": self.label}
         return Verdicts(
-            [next(judged) if isinstance(row, Asked) else unscored(row, **lost) for row in rows],  # type: ignore[arg-type]
+            [next(judged) if isinstance(row, Encoded) else unscored(row, **lost) for row in rows],  # type: ignore[arg-type]
             asked_policy,
             self.answer_names,
         )
 
     def verdict(
-        self, asked: Asked, result: Reading | ScoreError, policy: Policy, threshold: float, text: str | None = None
+        self, encoded: Encoded, result: Reading | ScoreError, policy: Policy, threshold: float, text: str | None = None
     ) -> Verdict:
         """Judge one result."""
-        role, n_neutralised = asked.conversation.assessed.role, asked.n_neutralised
+        role, n_neutralised = encoded.conversation.assessed.role, encoded.n_neutralised
         if isinstance(result, ScoreError):
             return unscored(
                 result,
                 threshold=threshold,
                 guard=self.label,
                 assessed_role=role,
-                n_tokens=asked.n_tokens,
+                n_tokens=encoded.n_tokens,
                 n_neutralised=n_neutralised,
                 policy=policy,
             )
@@ -447,38 +451,40 @@ class Guard:
         )
 
     def _texts(
-        self, asked: Sequence[Asked], results: Sequence[Reading | ScoreError], policy: Policy | None
+        self, encoded: Sequence[Encoded], results: Sequence[Reading | ScoreError], policy: Policy | None
     ) -> list[str | None]:
         readable = [(i, result) for i, result in enumerate(results) if isinstance(result, Reading)]
-        texts: list[str | None] = [None] * len(asked)
-        written = self.write([asked[i] for i, _ in readable], [reading for _, reading in readable], policy=policy)
+        texts: list[str | None] = [None] * len(encoded)
+        written = self.write([encoded[i] for i, _ in readable], [reading for _, reading in readable], policy=policy)
         for (i, _), text in zip(readable, written, strict=True):
             texts[i] = text
         return texts
 
-    def _try_ask_all(
+    def _try_encode_all(
         self, values: Sequence[object], policy: Policy | None, roles: RoleRules
-    ) -> list[Asked | ConversationError]:
+    ) -> list[Encoded | ConversationError]:
         read = [_try_parse(value) for value in values]
-        asked = iter(self.ask_all([row for row in read if isinstance(row, Conversation)], policy=policy, roles=roles))
-        return [next(asked) if isinstance(row, Conversation) else row for row in read]
+        encoded = iter(
+            self.encode_all([row for row in read if isinstance(row, Conversation)], policy=policy, roles=roles)
+        )
+        return [next(encoded) if isinstance(row, Conversation) else row for row in read]
 
-    def _choose_lead(self) -> None:
+    def _choose_answer_prefix(self) -> None:
         """Ask one harmless question: a guard that answers with no verdict is asked wrongly.
 
         Where a family's guards differ in what they write before the verdict, each way is tried.
         """
         masses: list[float] = []
-        for lead in self.family.leads:
-            self._lead = lead
-            self._plans.clear()
+        for answer_prefix in self.family.answer_prefixes:
+            self._answer_prefix = answer_prefix
+            self._questionnaires.clear()
             try:
-                asked = self.ask(_PROBE)
+                encoded = self.encode(_PROBE)
             except ProtocolError:
-                if lead == self.family.leads[-1] and not masses:
+                if answer_prefix == self.family.answer_prefixes[-1] and not masses:
                     raise
                 continue
-            for batch in self.read([asked]):
+            for batch in self.read([encoded]):
                 for _, result in batch:
                     if isinstance(result, ScoreError):
                         raise LoadError(f"{self.name} could not score one short prompt: {result}", hint="Free memory.")

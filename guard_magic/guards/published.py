@@ -55,7 +55,7 @@ def ask_as_published(guard: Guard, conversation: Conversation, *, bos: str = "pu
     """
     started = time.perf_counter()
     tokenizer, model = guard.tokenizer, guard.model
-    prompt = guard.plan(None).first.show(conversation)
+    prompt = guard.questionnaire(None).first.show(conversation)
     prompt += "\n\n"
     add = bos == "published" or (tokenizer.bos_token or "") not in prompt
     inputs = tokenizer([prompt], return_tensors="pt", add_special_tokens=add).to(model.device)

@@ -79,10 +79,10 @@ class PromptPlan:
     edit
         Rewrites the template's own text ahead of the conversation (its policy block) before it is tokenized; by
         default nothing.
-    lead
+    answer_prefix
         What the guard writes before its verdict.
     word
-        A verdict word, one token after `lead`.
+        A verdict word, one token after `answer_prefix`.
     like
         Another plan of the same tokenizer, whose text-only copy is shared: making one takes seconds for a
         large vocabulary.
@@ -92,7 +92,7 @@ class PromptPlan:
     renderer: Renderer
     structure: Structure
     edit: Callable[[str], str] = str
-    lead: str = "\n\n"
+    answer_prefix: str = "\n\n"
     word: str = "safe"
     like: InitVar[PromptPlan | None] = None
     tokenizers: TextTokenizers = field(init=False, repr=False)
@@ -171,7 +171,7 @@ class PromptPlan:
         Control tokens in the contents stand in this text as characters; only in `prompt` are they harmless.
         """
         contents, _ = self._contents(conversation)
-        return self._layout(conversation.roles).asked.fill(contents) + self.lead
+        return self._layout(conversation.roles).asked.fill(contents) + self.answer_prefix
 
     def show(self, conversation: Conversation) -> str:
         """Return what the template itself renders, unchanged: what a caller without this package would get."""
@@ -272,7 +272,7 @@ class PromptPlan:
     def _build_layout(self, roles: tuple[Role, ...]) -> Layout:
         own = build_skeleton(self.renderer.render, roles)
         asked = Skeleton(roles, (self.edit(own.pieces[0]), *own.pieces[1:]))
-        tail = f"{asked.pieces[-1]}{self.lead}{self.word}"
+        tail = f"{asked.pieces[-1]}{self.answer_prefix}{self.word}"
         return lay_out(
             own,
             asked,
@@ -307,7 +307,7 @@ class PromptPlan:
 
     def _plain(self, roles: tuple[Role, ...], contents: Sequence[str]) -> tuple[int, ...]:
         """Tokenize the whole prompt the ordinary way; for contents without control tokens only."""
-        return self.answers(roles, contents)(self.lead + self.word)[:-1]
+        return self.answers(roles, contents)(self.answer_prefix + self.word)[:-1]
 
     def _native(self, layout: Layout, contents: Sequence[str], rendered: str) -> tuple[int, ...]:
         """Tokenize by the renderer's own sanitizing way; slower, and only for the template's own policy."""
@@ -323,11 +323,11 @@ class PromptPlan:
             )
         ids = self.renderer.sanitised_ids(_messages(layout.own.roles, contents))
         plain = ["x"] * len(contents)
-        lead = self._plain(layout.own.roles, plain)
+        answer_prefix = self._plain(layout.own.roles, plain)
         bare = self.answers(layout.own.roles, plain)("")
-        if bare != lead[: len(bare)]:
+        if bare != answer_prefix[: len(bare)]:
             raise ConversationError("the guard's template and tokenizer merge the prompt's end", hint="Not supported.")
-        return (*self._bos, *ids, *lead[len(bare) :])
+        return (*self._bos, *ids, *answer_prefix[len(bare) :])
 
 
 def _messages(roles: Sequence[Role], contents: Sequence[str]) -> list[dict[str, str]]:

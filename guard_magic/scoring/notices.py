@@ -35,13 +35,13 @@ __all__ = [
 
 @contextmanager
 def progress_bar(
-    rows: Sequence[Row], request: Request, label: str, together: Sequence[Hashable] | None
+    rows: Sequence[Row], request: Request, label: str, groups: Sequence[Hashable] | None
 ) -> Iterator[Watch]:
     """Show one bar for these rows, closed and gone whatever happens; yields what moves it on."""
     from tqdm.auto import tqdm
 
-    guard, n_room = request.guard, request.guard.room(request.asking)
-    sizes = measure_rows(rows, together, n_room, request.overflow)
+    guard, n_room = request.guard, request.guard.room(request.other_policy)
+    sizes = measure_rows(rows, groups, n_room, request.overflow)
     with tqdm(
         total=1.0,
         desc=label,

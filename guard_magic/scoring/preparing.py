@@ -1,4 +1,4 @@
-"""Rows made ready to be asked about: in chunks, the next one while the one before is scored.
+"""Rows encoded: in chunks, the next one while the one before is scored.
 
 Nothing here runs a model. A row is read whole or, where it is too long and the caller wants that, in windows.
 """
@@ -21,9 +21,9 @@ from guard_magic.errors import ConversationError
 from guard_magic.policy import Policy
 
 if TYPE_CHECKING:
-    from guard_magic.guards.guard import Asked, Guard
+    from guard_magic.guards.guard import Encoded, Guard
 
-__all__ = ["Check", "Chunk", "Counts", "Ready", "Request", "chunks_ahead", "make_ready"]
+__all__ = ["Check", "Chunk", "Counts", "EncodedRow", "Request", "chunks_ahead", "encode_row"]
 
 FIRST_CHUNK = 512
 """Prompts of the first chunk: few, so that the first verdict of a large table is there at once."""
@@ -49,18 +49,18 @@ class Request:
     recheck: float | None = None
 
     @property
-    def asking(self) -> Policy | None:
+    def other_policy(self) -> Policy | None:
         """The policy as the guard takes it: None for its own."""
         return None if self.policy == self.guard.policy else self.policy
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """A conversation made ready to be asked about.
+class EncodedRow:
+    """A conversation encoded whole or in windows.
 
     Attributes
     ----------
-    asked
+    windows
         One where it is read whole, one a window where it is too long.
     cuts
         For each of them which part it is, or what was left out; None for the whole.
@@ -68,7 +68,7 @@ class Ready:
         What its roles had to give up.
     """
 
-    asked: tuple[Asked, ...]
+    windows: tuple[Encoded, ...]
     cuts: tuple[str | None, ...]
     changes: RoleChanges
 
@@ -82,12 +82,12 @@ class Counts:
     n_cut: int = 0
     n_not_rechecked: int = 0
 
-    def count(self, rows: Sequence[Ready | ConversationError]) -> None:
-        """Count the rows of one conversation; the last one that is ready holds all of the others."""
-        ready = [row for row in rows if isinstance(row, Ready)]
+    def count(self, rows: Sequence[EncodedRow | ConversationError]) -> None:
+        """Count the rows of one conversation; the last one that is encoded holds all of the others."""
+        ready = [row for row in rows if isinstance(row, EncodedRow)]
         if ready:
             self.changes = _sum(self.changes, ready[-1].changes)
-            self.n_neutralised += any(asked.n_neutralised for row in ready for asked in row.asked)
+            self.n_neutralised += any(encoded.n_neutralised for row in ready for encoded in row.windows)
             self.n_cut += sum(any(row.cuts) for row in ready)
 
     def add(self, other: Counts) -> None:
@@ -108,9 +108,9 @@ class Chunk:
     Attributes
     ----------
     rows
-        Made ready, or why not, in the table's order.
-    marks
-        Whose rows they are; all rows of one mark are in one chunk.
+        Encoded, or why not, in the table's order.
+    groups
+        Whose rows they are; all rows of one group are in one chunk.
     keys
         Cache keys of all that is asked, in order.
     counts
@@ -119,15 +119,15 @@ class Chunk:
         Whether no row is left.
     """
 
-    rows: list[Ready | ConversationError]
-    marks: list[Hashable]
+    rows: list[EncodedRow | ConversationError]
+    groups: list[Hashable]
     keys: list[bytes]
     counts: Counts
     is_last: bool
 
 
-def make_ready(conversation: Conversation, request: Request) -> Ready:
-    """Make one conversation ready to be asked about.
+def encode_row(conversation: Conversation, request: Request) -> EncodedRow:
+    """Encode one conversation.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def make_ready(conversation: Conversation, request: Request) -> Ready:
         Where nothing of the role to assess was said, its roles do not fit, its text cannot be asked about
         safely, or it is too long and is not to be cut, or cannot be.
     """
-    (found,) = _make_all_ready([conversation], request)
+    (found,) = _encode_all([conversation], request)
     if isinstance(found, ConversationError):
         raise found
     return found
@@ -143,9 +143,9 @@ def make_ready(conversation: Conversation, request: Request) -> Ready:
 
 @contextmanager
 def chunks_ahead(
-    rows: Sequence[Row | Ready], marks: Sequence[Hashable], request: Request, check: Check
+    rows: Sequence[Row | EncodedRow], groups: Sequence[Hashable], request: Request, check: Check
 ) -> Iterator[Iterator[Chunk]]:
-    """Make rows ready in chunks: the first one here, each other one in a thread while the caller uses the one before.
+    """Encode rows in chunks: the first one here, each other one in a thread while the caller uses the one before.
 
     Where text is asked for, all are made here: the guard's own tokenizer decodes it, and no tokenizer may be used for
     that while another thread changes its switches, as the slow way of rendering does.
@@ -153,9 +153,9 @@ def chunks_ahead(
     Parameters
     ----------
     rows
-        Conversations (made ready or not), or why there is none.
-    marks
-        Whose rows they are, one a row; rows of one mark stand side by side.
+        Conversations (encoded or not), or why there is none.
+    groups
+        Whose rows they are, one a row; rows of one group stand side by side.
     request
         What is asked of which guard.
     check
@@ -164,7 +164,7 @@ def chunks_ahead(
     Yields
     ------
     Iterator of Chunk
-        At most one is ready ahead. However the block is left, no thread goes on.
+        At most one is encoded ahead. However the block is left, no thread goes on.
     """
     left = threading.Event()
 
@@ -175,7 +175,7 @@ def chunks_ahead(
 
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="guard_magic")
     try:
-        chunks = _chunks(rows, marks, request, checked)
+        chunks = _chunks(rows, groups, request, checked)
         yield chunks if request.generate else _ahead(chunks, pool)
     finally:
         left.set()
@@ -190,45 +190,51 @@ def _ahead(chunks: Iterator[Chunk], pool: ThreadPoolExecutor) -> Iterator[Chunk]
         chunk = None if coming is None else coming.result()
 
 
-def _chunks(rows: Sequence[Row | Ready], marks: Sequence[Hashable], request: Request, check: Check) -> Iterator[Chunk]:
-    """Make rows ready, each with its mark; no conversation is in two chunks. They grow, so that none is waited for."""
-    chunk: list[Ready | ConversationError] = []
+def _chunks(
+    rows: Sequence[Row | EncodedRow], groups: Sequence[Hashable], request: Request, check: Check
+) -> Iterator[Chunk]:
+    """Encode rows, each with its group; no conversation is in two chunks. They grow, so that none is waited for."""
+    chunk: list[EncodedRow | ConversationError] = []
     of_chunk: list[Hashable] = []
-    counts, n_asked, size, n_done = Counts(), 0, FIRST_CHUNK, 0
-    for mark, members in itertools.groupby(zip(marks, _stream(rows, request, check), strict=True), key=lambda p: p[0]):
+    counts, n_encoded, size, n_done = Counts(), 0, FIRST_CHUNK, 0
+    for group, members in itertools.groupby(
+        zip(groups, _stream(rows, request, check), strict=True), key=lambda p: p[0]
+    ):
         ready = [row for _, row in members]
         check()
         counts.count(ready)
         chunk += ready
-        of_chunk += [mark] * len(ready)
-        n_asked += sum(len(row.asked) if isinstance(row, Ready) else 1 for row in ready)
+        of_chunk += [group] * len(ready)
+        n_encoded += sum(len(row.windows) if isinstance(row, EncodedRow) else 1 for row in ready)
         n_done += len(ready)
-        if n_asked >= size or n_done == len(rows):
-            asked = [one for row in chunk if isinstance(row, Ready) for one in row.asked]
-            yield Chunk(chunk, of_chunk, request.guard.keys(asked), counts, n_done == len(rows))
-            chunk, of_chunk, counts, n_asked, size = [], [], Counts(), 0, min(2 * size, CHUNK)
+        if n_encoded >= size or n_done == len(rows):
+            encoded = [one for row in chunk if isinstance(row, EncodedRow) for one in row.windows]
+            yield Chunk(chunk, of_chunk, request.guard.keys(encoded), counts, n_done == len(rows))
+            chunk, of_chunk, counts, n_encoded, size = [], [], Counts(), 0, min(2 * size, CHUNK)
 
 
-def _stream(rows: Sequence[Row | Ready], request: Request, check: Check) -> Iterator[Ready | ConversationError]:
+def _stream(
+    rows: Sequence[Row | EncodedRow], request: Request, check: Check
+) -> Iterator[EncodedRow | ConversationError]:
     for start in range(0, len(rows), _TOGETHER):
         check()
-        yield from _make_all_ready(rows[start : start + _TOGETHER], request)
+        yield from _encode_all(rows[start : start + _TOGETHER], request)
 
 
-def _make_all_ready(rows: Sequence[Row | Ready], request: Request) -> Iterator[Ready | ConversationError]:
-    """Make rows ready, in order; windows are made when their row is taken, for they may be many."""
+def _encode_all(rows: Sequence[Row | EncodedRow], request: Request) -> Iterator[EncodedRow | ConversationError]:
+    """Encode rows, in order; windows are made when their row is taken, for they may be many."""
     parts = [_try_part(row, request) if isinstance(row, Conversation) else row for row in rows]
     whole = [part for part in parts if isinstance(part, Conversation)]
-    found = iter(request.guard.ask_all(whole, policy=request.asking, roles=request.roles))
+    found = iter(request.guard.encode_all(whole, policy=request.other_policy, roles=request.roles))
     for part in parts:
         if not isinstance(part, Conversation):
             yield part
             continue
-        asked = next(found)
-        if not isinstance(asked, ConversationError):
-            yield Ready((asked,), (None,), asked.changes)
+        encoded = next(found)
+        if not isinstance(encoded, ConversationError):
+            yield EncodedRow((encoded,), (None,), encoded.changes)
         else:
-            yield asked if request.overflow == "error" else _try_windows(part, request)
+            yield encoded if request.overflow == "error" else _try_windows(part, request)
 
 
 def _try_part(row: Conversation, request: Request) -> Row:
@@ -238,15 +244,17 @@ def _try_part(row: Conversation, request: Request) -> Row:
         return error
 
 
-def _try_windows(conversation: Conversation, request: Request) -> Ready | ConversationError:
+def _try_windows(conversation: Conversation, request: Request) -> EncodedRow | ConversationError:
     """Cut a conversation that the guard refuses; where that is not for its length, the guard's error comes again."""
-    guard, asking, roles = request.guard, request.asking, request.roles
+    guard, other_policy, roles = request.guard, request.other_policy, request.roles
     try:
-        adapted, changes = adapt_roles(conversation, roles, guard.family.place)
-        windows = plan_windows(adapted, lambda part: guard.fits(part, policy=asking, roles=roles), request.overflow)
-        asked = tuple(guard.ask(window.conversation, policy=asking, roles=roles) for window in windows)
+        adapted, changes = adapt_roles(conversation, roles, guard.family.roles)
+        windows = plan_windows(
+            adapted, lambda part: guard.fits(part, policy=other_policy, roles=roles), request.overflow
+        )
+        encoded = tuple(guard.encode(window.conversation, policy=other_policy, roles=roles) for window in windows)
     except ConversationError as error:
         return error
     verb = " left out" if request.overflow == "truncate" else ""
     cuts = tuple(f"{window.left_out}{verb}" if window.left_out else None for window in windows)
-    return Ready(asked, cuts, sum((one.changes for one in asked), changes))
+    return EncodedRow(encoded, cuts, sum((one.changes for one in encoded), changes))

@@ -1,9 +1,9 @@
 """How far a table is: in work, not in rows, so that the time left is told from what is left.
 
 Rows differ in cost by a factor of a thousand, the longest are read first, and some cost nothing: those without a
-score, those found in the cache, those equal to another. What a row costs is known once it is ready; of the rows behind
-it only their characters are known, and what a character costs is learned from the rows before. Work is counted in
-tokens; one of a long prompt is more work, as attention looks at all that stand before it.
+score, those found in the cache, those equal to another. What a row costs is known once it is encoded; of the rows
+behind it only their characters are known, and what a character costs is learned from the rows before. Work is counted
+in tokens; one of a long prompt is more work, as attention looks at all that stand before it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from guard_magic.conversations.rows import Rows, text_size
 from guard_magic.conversations.windows import Overflow
 
 if TYPE_CHECKING:
-    from guard_magic.guards.guard import Asked
+    from guard_magic.guards.guard import Encoded
 
 __all__ = ["NOTHING", "Cost", "Progress", "Watch", "cost_of", "measure_rows"]
 
@@ -49,21 +49,21 @@ class Cost:
 NOTHING = Cost()
 
 
-def cost_of(asked: Asked, n_shared: int, scale: float) -> Cost:
+def cost_of(encoded: Encoded, n_shared: int, scale: float) -> Cost:
     """Return what it costs to read a conversation.
 
     Parameters
     ----------
     asked
-        The conversation made ready.
+        The conversation, encoded.
     n_shared
         Leading tokens that it has in common with the one before, whose work is done already; 0 for none.
     scale
         Length of a prompt, in tokens, at which attention is as much work as all else.
     """
     tokens, work = 0, 0.0
-    for prompt, question in zip(asked.prompts, asked.questions, strict=True):
-        n_new = max(len(prompt.ids) - max(prompt.n_prefix, n_shared), 1) + len(question.spine.tokens)
+    for prompt, question in zip(encoded.prompts, encoded.questions, strict=True):
+        n_new = max(len(prompt.ids) - max(prompt.n_prefix, n_shared), 1) + len(question.continuation.tokens)
         tokens += n_new
         work += n_new * (1 + len(prompt.ids) / scale)
     return Cost(tokens, work)
@@ -197,19 +197,19 @@ class Progress(Watch):
         return float(tokens * sizes[0] * (1 + self._n_shared / self._scale) + tokens**2 * sizes[1] / self._scale)
 
 
-def measure_rows(rows: Sequence[object], together: Sequence[Hashable] | None, n_room: int, overflow: Overflow) -> Sizes:
+def measure_rows(rows: Sequence[object], groups: Sequence[Hashable] | None, n_room: int, overflow: Overflow) -> Sizes:
     """Return how much there is to read, in characters: for each row what is new in it, and all that it holds.
 
     Of large tables only every n-th row is looked at. Rows that will surely be refused for their length (a prompt has
     room for `n_room` tokens) count nothing.
     """
-    step = 1 if together is not None else max(1, len(rows) // _MOST_MEASURED)
-    if together is not None:
+    step = 1 if groups is not None else max(1, len(rows) // _MOST_MEASURED)
+    if groups is not None:
         found = [len(row.assessed.content) if isinstance(row, Conversation) else 0 for row in rows]
     else:
         found = rows.sizes(step) if isinstance(rows, Rows) else [text_size(row) for row in rows[::step]]
     new = np.repeat(np.array([size and size + _FIXED for size in found], dtype=float), step)[: len(rows)]
-    total = new if together is None else _sums(new, together)
+    total = new if groups is None else _sums(new, groups)
     if overflow == "error":
         new = np.where(total > _MANY * n_room, 0.0, new)
     if overflow == "truncate":
@@ -217,9 +217,9 @@ def measure_rows(rows: Sequence[object], together: Sequence[Hashable] | None, n_
     return np.column_stack((new, total.clip(max=_FEW * n_room)))
 
 
-def _sums(new: np.ndarray, together: Sequence[Hashable]) -> np.ndarray:
-    """Return, for each row, the sum over those of its mark up to here; rows of one mark stand side by side."""
+def _sums(new: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
+    """Return, for each row, the sum over those of its group up to here; rows of one group stand side by side."""
     totals = np.zeros(len(new))
     for i, size in enumerate(new):
-        totals[i] = size + (totals[i - 1] if i and together[i] == together[i - 1] else 0)
+        totals[i] = size + (totals[i - 1] if i and groups[i] == groups[i - 1] else 0)
     return totals

@@ -18,25 +18,25 @@ from guard_magic.errors import ConversationError, ScoreError
 from guard_magic.scoring.cache import CallCache, ScoreCache
 from guard_magic.scoring.interrupts import Interrupts, interrupts_held
 from guard_magic.scoring.notices import warn_changed, warn_cut, warn_not_rechecked
-from guard_magic.scoring.preparing import Chunk, Counts, Ready, Request, chunks_ahead, make_ready
+from guard_magic.scoring.preparing import Chunk, Counts, EncodedRow, Request, chunks_ahead, encode_row
 from guard_magic.scoring.progress import NOTHING, Cost, Watch, cost_of
 from guard_magic.verdict import Reading, Verdict, Verdicts, unscored
 
 if TYPE_CHECKING:
-    from guard_magic.guards.guard import Asked
+    from guard_magic.guards.guard import Encoded
 
-__all__ = ["Ready", "Request", "make_ready", "score_rows"]
+__all__ = ["EncodedRow", "Request", "encode_row", "score_rows"]
 
 _ALONE = b"alone"
 """Behind a cache key: the reading of the same row alone and in float32."""
 
 
 def score_rows(
-    rows: Sequence[Row | Ready],
+    rows: Sequence[Row | EncodedRow],
     request: Request,
     cache: ScoreCache,
     *,
-    together: Sequence[Hashable] | None = None,
+    groups: Sequence[Hashable] | None = None,
     keep: bool = False,
     watch: Watch = Watch(),  # noqa: B008 - it holds nothing
 ) -> Verdicts:
@@ -45,13 +45,13 @@ def score_rows(
     Parameters
     ----------
     rows
-        Conversations (made ready or not), or why there is none.
+        Conversations (encoded or not), or why there is none.
     request
         What is asked of which guard.
     cache
         Where readings are looked up and kept, batch by batch, so that an interrupt loses none, however many they are.
-    together
-        For each row a mark: rows of one mark stand side by side and are beginnings of one conversation, shortest
+    groups
+        For each row its group: rows of one group stand side by side and are beginnings of one conversation, shortest
         first. What their prompts share is computed once, and what was changed is counted once. None where each
         row is a conversation of its own.
     keep
@@ -66,15 +66,15 @@ def score_rows(
     """
     found: list[Verdict] = []
     counts = Counts()
-    marks = range(len(rows)) if together is None else together
+    of_row = range(len(rows)) if groups is None else groups
     with (
         cache.call() as held,
         interrupts_held(len(rows)) as call,
-        chunks_ahead(rows, marks, request, call.check) as chunks,
+        chunks_ahead(rows, of_row, request, call.check) as chunks,
     ):
         for chunk in chunks:
             counts.add(chunk.counts)
-            part = _Part.of(chunk, together is not None, request, held, watch, call)
+            part = _Part.of(chunk, groups is not None, request, held, watch, call)
             found += _judge(chunk, part, request, keep, counts)
     warn_changed(counts.changes, counts.n_neutralised)
     warn_not_rechecked(counts.n_not_rechecked)
@@ -92,15 +92,15 @@ class _Part:
         All prompts of the chunk's rows in order, the cache key of each and what it costs to read it.
     owners
         For each of them the position of its row in the chunk.
-    marks
+    groups
         For each of them whose beginning it is; None where that is of no use.
     """
 
-    asked: list[Asked]
+    encoded: list[Encoded]
     keys: list[bytes]
     costs: list[Cost]
     owners: list[int]
-    marks: list[Hashable] | None
+    groups: list[Hashable] | None
     cache: CallCache
     watch: Watch
     call: Interrupts
@@ -108,13 +108,13 @@ class _Part:
     @classmethod
     def of(cls, chunk: Chunk, share: bool, request: Request, cache: CallCache, watch: Watch, call: Interrupts) -> _Part:
         """Take a chunk apart."""
-        owners = [i for i, row in enumerate(chunk.rows) if isinstance(row, Ready) for _ in row.asked]
-        asked = [one for row in chunk.rows if isinstance(row, Ready) for one in row.asked]
-        marks = [chunk.marks[i] for i in owners] if share else None
-        costs = _costs(asked, chunk.keys, marks, cache, request) if watch.listens else [NOTHING] * len(asked)
-        return cls(asked, chunk.keys, costs, owners, marks, cache, watch, call)
+        owners = [i for i, row in enumerate(chunk.rows) if isinstance(row, EncodedRow) for _ in row.windows]
+        encoded = [one for row in chunk.rows if isinstance(row, EncodedRow) for one in row.windows]
+        groups = [chunk.groups[i] for i in owners] if share else None
+        costs = _costs(encoded, chunk.keys, groups, cache, request) if watch.listens else [NOTHING] * len(encoded)
+        return cls(encoded, chunk.keys, costs, owners, groups, cache, watch, call)
 
-    def expect(self, rows: Sequence[Ready | ConversationError], found: Iterable[int]) -> None:
+    def expect(self, rows: Sequence[EncodedRow | ConversationError], found: Iterable[int]) -> None:
         """Say what the rows cost, and that the work of the prompts `found` is done."""
         if self.watch.listens:
             costs = [None if isinstance(row, ConversationError) else NOTHING for row in rows]
@@ -129,29 +129,33 @@ class _Part:
 
 
 def _costs(
-    asked: Sequence[Asked], keys: Sequence[bytes], marks: Sequence[Hashable] | None, cache: CallCache, request: Request
+    encoded: Sequence[Encoded],
+    keys: Sequence[bytes],
+    groups: Sequence[Hashable] | None,
+    cache: CallCache,
+    request: Request,
 ) -> list[Cost]:
     """Return what each prompt costs; equal ones cost something once in a call."""
     seen: set[bytes] = set()
     last: dict[Hashable, int] = {}
     costs = []
-    for i, (one, key) in enumerate(zip(asked, keys, strict=True)):
-        place = None if marks is None else (marks[i], one.conversation.assessed.role)
+    for i, (one, key) in enumerate(zip(encoded, keys, strict=True)):
+        begun = None if groups is None else (groups[i], one.conversation.assessed.role)
         is_new = key not in seen and key not in cache.keys
-        costs.append(cost_of(one, last.get(place, 0), request.guard.n_even) if is_new else NOTHING)
+        costs.append(cost_of(one, last.get(begun, 0), request.guard.n_even) if is_new else NOTHING)
         seen.add(key)
-        if place is not None:
-            last[place] = len(one.prompt.ids)
+        if begun is not None:
+            last[begun] = len(one.prompt.ids)
     return costs
 
 
 def _judge(chunk: Chunk, part: _Part, request: Request, keep: bool, counts: Counts) -> list[Verdict]:
     """Return a verdict for each row of a chunk, in order."""
-    cuts = [cut for row in chunk.rows if isinstance(row, Ready) for cut in row.cuts]
+    cuts = [cut for row in chunk.rows if isinstance(row, EncodedRow) for cut in row.cuts]
     results = _read(chunk, part, request)
     if request.recheck is not None:
         counts.n_not_rechecked += _recheck(part, results, request.recheck, request)
-    verdicts = [_verdict(*parts, request, keep) for parts in zip(part.asked, results, cuts, strict=True)]
+    verdicts = [_verdict(*parts, request, keep) for parts in zip(part.encoded, results, cuts, strict=True)]
     telling = {owner: _telling(members, verdicts) for owner, members in _by_owner(part.owners).items()}
     if request.generate:
         chosen = [i for i in telling.values() if verdicts[i].error is None]
@@ -185,15 +189,15 @@ def _lost(error: ConversationError, request: Request) -> Verdict:
     return unscored(error, threshold=request.threshold, guard=request.guard.label, policy=request.policy)
 
 
-def _verdict(asked: Asked, result: Reading | ScoreError, cut: str | None, request: Request, keep: bool) -> Verdict:
-    verdict = request.guard.verdict(asked, result, request.policy, request.threshold)
+def _verdict(encoded: Encoded, result: Reading | ScoreError, cut: str | None, request: Request, keep: bool) -> Verdict:
+    verdict = request.guard.verdict(encoded, result, request.policy, request.threshold)
     if cut is None and not keep:
         return verdict
     return replace(
         verdict,
         error=verdict.error if verdict.error is None or cut is None else f"{verdict.error} ({cut})",
         cut=cut,
-        conversation=asked.conversation if keep else None,
+        conversation=encoded.conversation if keep else None,
     )
 
 
@@ -212,16 +216,16 @@ def _read(chunk: Chunk, part: _Part, request: Request) -> list[Reading | ScoreEr
             results[i] = cached
     part.expect(chunk.rows, results)
     part.finish(n_finished(list(results)))
-    missing = [i for i in range(len(part.asked)) if i not in results]
-    together = None if part.marks is None else [part.marks[i] for i in missing]
-    for batch in request.guard.read([part.asked[i] for i in missing], policy=request.asking, together=together):
+    missing = [i for i in range(len(part.encoded)) if i not in results]
+    groups = None if part.groups is None else [part.groups[i] for i in missing]
+    for batch in request.guard.read([part.encoded[i] for i in missing], policy=request.other_policy, groups=groups):
         read = [missing[position] for position, _ in batch]
         for i, (_, result) in zip(read, batch, strict=True):
             results[i] = result
             if isinstance(result, Reading):
                 part.cache.put(part.keys[i], result)
         part.finish(n_finished(read), read)
-    return [results[i] for i in range(len(part.asked))]
+    return [results[i] for i in range(len(part.encoded))]
 
 
 def _recheck(part: _Part, results: list[Reading | ScoreError], distance: float, request: Request) -> int:
@@ -240,7 +244,7 @@ def _recheck(part: _Part, results: list[Reading | ScoreError], distance: float, 
         if cached is not None:
             found[i] = cached
     missing = [i for i in near if i not in found]
-    for batch in request.guard.read([part.asked[i] for i in missing], policy=request.asking, alone=True):
+    for batch in request.guard.read([part.encoded[i] for i in missing], policy=request.other_policy, alone=True):
         for position, result in batch:
             i = missing[position]
             found[i] = result
@@ -262,7 +266,7 @@ def _write(
         (i, result) for i in chosen for result in [results[i]] if isinstance(result, Reading) and texts[i] is None
     ]
     written = request.guard.write(
-        [part.asked[i] for i, _ in wanted], [reading for _, reading in wanted], policy=request.asking
+        [part.encoded[i] for i, _ in wanted], [reading for _, reading in wanted], policy=request.other_policy
     )
     for (i, _), text in zip(wanted, written, strict=True):
         texts[i] = text

@@ -29,7 +29,7 @@ from guard_magic.policy import LLAMA_GUARD_3, Policy, as_policy, listed_codes
 from guard_magic.scoring.cache import ScoreCache
 from guard_magic.scoring.notices import progress_bar, say_loading, warn_read_as_text, warn_unscored
 from guard_magic.scoring.progress import Watch
-from guard_magic.scoring.run import Request, make_ready, score_rows
+from guard_magic.scoring.run import Request, encode_row, score_rows
 from guard_magic.scoring.written import Written
 from guard_magic.verdict import Verdict, Verdicts
 
@@ -199,7 +199,7 @@ class Session:
             if self._is_embedded(guard):
                 _check_embedded(chosen, excluded)
             found = self.guard(guard)
-            asked = found.asked_policy(chosen, excluded)
+            asked = found.resolve_policy(chosen, excluded)
         except PolicyError as error:
             is_kept = policy is None and chosen is not None and not excluded
             advice = " The policy is the session's: %guard policy reset." if is_kept else ""
@@ -214,7 +214,7 @@ class Session:
         ConversationError
             Where it cannot be read or asked about.
         """
-        ready = make_ready(parse_conversation(conversation), request)
+        ready = encode_row(parse_conversation(conversation), request)
         if isinstance(conversation, str):
             warn_read_as_text(looks_like_conversation(conversation), 1)
         return score_rows([ready], request, self.cache, keep=True)[0]
@@ -230,7 +230,7 @@ class Session:
         *,
         label: str,
         progress: bool = True,
-        together: Sequence[Hashable] | None = None,
+        groups: Sequence[Hashable] | None = None,
     ) -> Verdicts:
         """Score the rows of a table.
 
@@ -244,7 +244,7 @@ class Session:
             The columns read, for the bar.
         progress
             Whether to show a bar; it is gone when done.
-        together
+        groups
             For each row which conversation it is a beginning of, as for `guard_magic.scoring.run.score_rows`.
 
         Returns
@@ -259,12 +259,12 @@ class Session:
                 EmbeddedGuardWarning,
             )
         shown = (
-            progress_bar(rows, request, spell_hidden(f"{request.guard.name} · {label}"), together)
+            progress_bar(rows, request, spell_hidden(f"{request.guard.name} · {label}"), groups)
             if progress and rows
             else None
         )
         with shown or nullcontext(Watch()) as watch:
-            verdicts = score_rows(rows, request, self.cache, together=together, watch=watch)
+            verdicts = score_rows(rows, request, self.cache, groups=groups, watch=watch)
         warn_unscored(verdicts)
         return verdicts
 

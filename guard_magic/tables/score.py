@@ -110,8 +110,8 @@ class _Call:
         check_free(frame, names, prefix=self.prefix, overwrite=overwrite, written=written)
         warn_kept([] if overwrite else doubtful_columns(frame, self.prefix, written))
 
-    def score(self, rows: Sequence[Row], label: str, together: Sequence[Hashable] | None = None) -> Verdicts:
-        return self.session.score_rows(rows, self.request, label=label, progress=self.progress, together=together)
+    def score(self, rows: Sequence[Row], label: str, groups: Sequence[Hashable] | None = None) -> Verdicts:
+        return self.session.score_rows(rows, self.request, label=label, progress=self.progress, groups=groups)
 
     def attach(self, frame: pd.DataFrame, verdicts: Verdicts, overwrite: bool) -> pd.DataFrame:
         return attach_verdicts(
@@ -132,7 +132,7 @@ class _Call:
         Messages of roles that the guard never assesses (`roles`, one a row; None where it is not known) are no failure.
         """
         if self.errors == "raise":
-            assessed = self.request.guard.family.place.assessed
+            assessed = self.request.guard.family.roles.assessed
             never = {i for i, role in enumerate(roles or ()) if role is not None and role not in assessed}
             verdicts.raise_errors(never)
         return verdicts

@@ -170,19 +170,19 @@ def test_floors_of_rows_are_those_of_the_split() -> None:
     from bounds import known_device, loop_rows_per_s, measured_device, rows_floor
     from floors import DEVICES, floor_of, loop_seconds, shape_of
     from lengths import FAMILIES, load_lengths, rows_of_lengths
-    from ways import ask_rows, forced_answers
+    from ways import encode_rows, forced_answers
 
     family = "llama-guard-3-8b"
     guard, lengths, shape = FAMILIES[family](), load_lengths(family), shape_of(family)
     rows = rows_of_lengths(guard, lengths, 1_000)
-    asked, device = ask_rows(guard, rows), known_device("NVIDIA H200")
+    encoded, device = encode_rows(guard, rows), known_device("NVIDIA H200")
     assert device is not None
     for shares in (True, False):
-        found = rows_floor(shape, asked, device, shares=shares)
+        found = rows_floor(shape, encoded, device, shares=shares)
         assert found.rows_per_s == pytest.approx(floor_of(family, device, shares=shares).rows_per_s, rel=0.1)
     answers = forced_answers(guard)
     assert [len(ids) for ids in answers.values()] == list(lengths.n_answer)
-    loop = loop_rows_per_s(shape, asked, [len(answers[row.is_unsafe]) for row in rows], device)
+    loop = loop_rows_per_s(shape, encoded, [len(answers[row.is_unsafe]) for row in rows], device)
     assert loop == pytest.approx(1 / loop_seconds(family, device), rel=0.1)
     fp8 = known_device("NVIDIA H100 80GB HBM3", fp8=True)
     assert fp8 is not None
@@ -191,7 +191,7 @@ def test_floors_of_rows_are_those_of_the_split() -> None:
     assert measured_device(fp8, rates, fp8=True) is None
     slower = measured_device(device, rates)
     assert slower is not None
-    assert rows_floor(shape, asked, slower).rows_per_s < 1
+    assert rows_floor(shape, encoded, slower).rows_per_s < 1
     assert known_device("another card") is None
 
 
@@ -199,11 +199,11 @@ def test_the_loop_reads_what_typed_parts_say() -> None:
     """A template of typed parts renders plain strings as an empty conversation: every score would be the same."""
     from shapes import TEMPLATE_1B, answering_model, llama3_tokenizer
     from timing import differences
-    from ways import ask_rows, forward_each, guard_for, load_rows, read_all
+    from ways import encode_rows, forward_each, guard_for, load_rows, read_all
 
     tokenizer = llama3_tokenizer(template=TEMPLATE_1B)
     guard, rows = guard_for(answering_model(tokenizer), tokenizer), load_rows(6)
-    assert ask_rows(guard, rows)[0].prompt.n_prefix > 100
+    assert encode_rows(guard, rows)[0].prompt.n_prefix > 100
     found = differences(dict(forward_each(guard)(rows)), dict(read_all(guard)(rows)))
     assert found["n"] == 6
     assert found["max"] < 1e-4

@@ -49,7 +49,7 @@ def _counted(shape: str, n_prefix: int, n: int, n_read: int) -> dict[str, dict[s
 @pytest.mark.parametrize(("n_prefix", "n"), [(0, 9), (7, 5)])
 def test_products_are_counted_exactly(shape: str, n_prefix: int, n: int) -> None:
     counted = _counted(shape, n_prefix, n, 2)
-    wanted = row_work(Shape.of(shapes.model_config(shape)), n_prefix, n - 3, n_chain=3, offsets=(0, 3))
+    wanted = row_work(Shape.of(shapes.model_config(shape)), n_prefix, n - 3, n_continuation=3, offsets=(0, 3))
     modules: dict[str, float] = defaultdict(float)
     for name, ops in counted.items():
         modules[name] = sum(cost for op, cost in ops.items() if "bmm" not in op)
@@ -71,13 +71,13 @@ def test_attention_is_counted_by_pairs(shape: str) -> None:
     assert counted == a_pair * sizes.n_layers * n * (n_prefix + n), "eager attention skips nothing"
     before_last = sum(1 for token in range(n_prefix, n_prefix + n) for other in range(n_prefix + n) if other <= token)
     read = [n_prefix + 1 + 1, n_prefix + 4 + 1]  # tokens that each position read can see
-    work = row_work(sizes, n_prefix, 2, n_chain=3, offsets=(0, 3))
+    work = row_work(sizes, n_prefix, 2, n_continuation=3, offsets=(0, 3))
     assert work.attention == a_pair * ((sizes.n_layers - 1) * before_last + sum(read))
 
 
 def test_sharing_saves_what_the_prefix_costs() -> None:
     shape = Shape.of(shapes.model_config("cpu"))
-    settings: dict[str, Any] = {"n_chain": 3, "offsets": (0, 3)}
+    settings: dict[str, Any] = {"n_continuation": 3, "offsets": (0, 3)}
     shared, prefix = row_work(shape, 145, 90, **settings), prefill_work(shape, 145)
     alone = mean_work(shape, [(145, 90)], shares=False, **settings)
     for name in ("linear", "attention", "head"):
@@ -224,11 +224,14 @@ def test_rows_have_the_recorded_lengths(family: str, request: pytest.FixtureRequ
     assert [row.is_unsafe for row in rows] == [row.is_unsafe for row in recorded.rows]
     by_size = sorted(range(len(rows)), key=lambda i: recorded.rows[i].n_own)
     for i in [*range(100), *by_size[:20], *by_size[-5:]]:
-        asked, wanted = guard.ask(parse_conversation(rows[i].chat)), recorded.rows[i]
-        assert asked.conversation.assessed.role == wanted.role
-        assert (asked.prompt.n_prefix, len(asked.prompt.ids)) == (wanted.n_prefix, wanted.n_prefix + wanted.n_own)
-    (question,) = guard.plan(None).questions
-    assert (len(question.spine.tokens), question.spine.offsets) == (recorded.n_chain, recorded.offsets)
+        encoded, wanted = guard.encode(parse_conversation(rows[i].chat)), recorded.rows[i]
+        assert encoded.conversation.assessed.role == wanted.role
+        assert (encoded.prompt.n_prefix, len(encoded.prompt.ids)) == (wanted.n_prefix, wanted.n_prefix + wanted.n_own)
+    (question,) = guard.questionnaire(None).questions
+    assert (len(question.continuation.tokens), question.continuation.offsets) == (
+        recorded.n_continuation,
+        recorded.offsets,
+    )
 
 
 def test_rows_all_differ_and_go_around(tiny: Guard) -> None:
@@ -238,7 +241,7 @@ def test_rows_all_differ_and_go_around(tiny: Guard) -> None:
     assert len({json.dumps(row.chat) for row in rows}) == n + 100
     assert rows[:40] == lengths.rows_of_lengths(tiny, recorded, 40)
     assert rows[:40] != lengths.rows_of_lengths(tiny, recorded, 40, seed=1)
-    assert len(tiny.ask(parse_conversation(rows[n].chat)).prompt.ids) == sum(
+    assert len(tiny.encode(parse_conversation(rows[n].chat)).prompt.ids) == sum(
         (recorded.rows[0].n_prefix, recorded.rows[0].n_own)
     )
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from guard_magic.conversations.conversation import Conversation, Message, parse_messages
-from guard_magic.conversations.roles import RoleChanges, RolePlace, adapt_roles, assessed_part, turns
+from guard_magic.conversations.roles import PromptRoles, RoleChanges, adapt_roles, assessed_part, turns
 from guard_magic.errors import ConversationError
 
 ALL_ROLES = ["user", "assistant", "system", "tool"]
 EVERY = [list(roles) for n in range(1, 6) for roles in itertools.product(ALL_ROLES, repeat=n)]
 CHAT = frozenset({"user", "assistant"})
-EXCHANGE = RolePlace(exchange_only=True)
-WITH_SYSTEM = RolePlace(accepted=CHAT | {"system"})
-AS_IT_IS = RolePlace(accepted=CHAT | {"system", "tool"}, alternate=False)
+EXCHANGE = PromptRoles(exchange_only=True)
+WITH_SYSTEM = PromptRoles(accepted=CHAT | {"system"})
+AS_IT_IS = PromptRoles(accepted=CHAT | {"system", "tool"}, alternate=False)
 
 
 def said(*pairs: tuple[str, str]) -> Conversation:
@@ -65,7 +65,7 @@ def test_merge_laws_hold_for_every_order_of_roles() -> None:
         kept = [m for m in before.messages if m.role in CHAT]
         first = next(i for i, m in enumerate(kept) if m.role == "user")
         assert after.assessed.content == text_of(last_run(kept[first:]))
-        check_strict(before, after, changes, RolePlace())
+        check_strict(before, after, changes, PromptRoles())
     assert seen > 300
 
 
@@ -95,7 +95,7 @@ def test_exchange_laws_hold_for_every_order_of_roles() -> None:
     assert seen > 300
 
 
-def check_strict(before: Conversation, after: Conversation, changes: RoleChanges, place: RolePlace) -> None:
+def check_strict(before: Conversation, after: Conversation, changes: RoleChanges, place: PromptRoles) -> None:
     if changes:
         with pytest.raises(ConversationError, match="do not fit this guard"):
             adapt_roles(before, "strict", place)
@@ -129,16 +129,16 @@ def test_merge_over_a_left_out_message() -> None:
 
 
 @pytest.mark.parametrize("rules", ["merge", "strict"])
-@pytest.mark.parametrize("place", [RolePlace(), EXCHANGE, WITH_SYSTEM, AS_IT_IS])
+@pytest.mark.parametrize("place", [PromptRoles(), EXCHANGE, WITH_SYSTEM, AS_IT_IS])
 @pytest.mark.parametrize("role", ["tool", "system"])
-def test_last_message_that_cannot_be_assessed(rules: Any, place: RolePlace, role: str) -> None:
+def test_last_message_that_cannot_be_assessed(rules: Any, place: PromptRoles, role: str) -> None:
     with pytest.raises(ConversationError, match=f"the message to assess is a {role} message") as caught:
         adapt_roles(said(("user", "a"), (role, "t")), rules, place)
     assert caught.value.hint == "End the conversation with a user or assistant message."
 
 
 def test_a_guard_that_assesses_users_only() -> None:
-    place = RolePlace(assessed=frozenset({"user"}))
+    place = PromptRoles(assessed=frozenset({"user"}))
     assert adapt_roles(said(("user", "a"), ("assistant", "b"), ("user", "c")), "strict", place)[1] == RoleChanges()
     with pytest.raises(ConversationError, match="is a assistant message, which this guard cannot assess") as caught:
         adapt_roles(said(("user", "a"), ("assistant", "b")), "merge", place)
@@ -146,7 +146,7 @@ def test_a_guard_that_assesses_users_only() -> None:
 
 
 def test_a_guard_that_reads_one_user_message() -> None:
-    place = RolePlace(accepted=frozenset({"user"}), exchange_only=True)
+    place = PromptRoles(accepted=frozenset({"user"}), exchange_only=True)
     log = said(("user", "a"), ("assistant", "b"), ("user", "c"))
     after, changes = adapt_roles(log, "merge", place)
     assert pairs(after) == [("user", "c")], "user turns with an answer between them are not one message"
@@ -156,7 +156,7 @@ def test_a_guard_that_reads_one_user_message() -> None:
 
 
 def test_a_guard_that_reads_an_answer_without_its_question() -> None:
-    place = RolePlace(accepted=frozenset({"assistant"}), exchange_only=True)
+    place = PromptRoles(accepted=frozenset({"assistant"}), exchange_only=True)
     after, changes = adapt_roles(said(("user", "a"), ("assistant", "b")), "merge", place)
     assert pairs(after) == [("assistant", "b")]
     assert changes == RoleChanges(left_out=1)
@@ -287,7 +287,7 @@ def test_a_tool_call_is_never_the_message_assessed() -> None:
     for wanted in ("last", "assistant"):
         with pytest.raises(ConversationError, match="the message to assess is not text: message 4 is a tool call"):
             assessed_part(log, wanted)  # type: ignore[arg-type]
-    for place in (RolePlace(), EXCHANGE, AS_IT_IS):
+    for place in (PromptRoles(), EXCHANGE, AS_IT_IS):
         with pytest.raises(ConversationError, match="the message to assess is not text"):
             adapt_roles(log, "merge", place)
     asked = assessed_part(log, "user")

@@ -49,9 +49,9 @@ class Work:
 
 @pytest.fixture
 def work(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> Work:
-    tiny.ask(chat(8))
-    tiny.ask(chat(1))
-    assert tiny.plan(None).first.least_tokens(chat(8), 10**9) > 0
+    tiny.encode(chat(8))
+    tiny.encode(chat(1))
+    assert tiny.questionnaire(None).first.least_tokens(chat(8), 10**9) > 0
     return Work(monkeypatch)
 
 
@@ -60,7 +60,7 @@ def test_thirty_thousand_turns(overflow: Any, session: Session, tiny: Guard, wor
     row = chat(32_000)
     if overflow == "error":
         with pytest.raises(ConversationError, match="too long: at least 160,000 tokens, and tiny reads"):
-            tiny.ask(row)
+            tiny.encode(row)
         assert work.n_rendered == work.n_characters == 0
     else:
         with pytest.warns(GuardWarning):
@@ -71,7 +71,7 @@ def test_thirty_thousand_turns(overflow: Any, session: Session, tiny: Guard, wor
 
 def test_a_long_text_is_refused_by_its_words(tiny: Guard, work: Work) -> None:
     with pytest.raises(ConversationError, match=r"at least 200,00\d tokens"):
-        tiny.ask(parse_conversation("word " * 200_000))
+        tiny.encode(parse_conversation("word " * 200_000))
     assert work.n_characters == 0
 
 
@@ -89,10 +89,10 @@ def test_long_messages_that_are_too_much_together(overflow: Any, session: Sessio
 def test_each_turn_costs_its_text_and_no_more(tiny: Guard, work: Work) -> None:
     """Its prompt is tokenized once, and its roles are rendered once."""
     cuts = [cut for cut in turns(chat(97)) if isinstance(cut, Conversation)]
-    tiny.plan(None).first._layouts.clear()
+    tiny.questionnaire(None).first._layouts.clear()
     n_messages = sum(map(len, cuts))
     n_characters = sum(len(message.content) + 20 for cut in cuts for message in cut.messages)
-    assert len(tiny.ask_all(cuts)) == 97
+    assert len(tiny.encode_all(cuts)) == 97
     assert work.n_characters < n_characters
     assert work.n_rendered < 1.2 * n_messages
 
@@ -102,7 +102,7 @@ def test_each_turn_costs_its_text_and_no_more(tiny: Guard, work: Work) -> None:
 def test_no_prompt_has_less_tokens(seed: int, family: str) -> None:
     rng = random.Random(seed)
     pieces = ["a", "!", "7", " ", "\n", "\t", "'s", "é", "日", "\u00a0", "🙂", "_", "x" * 30, "\r\n", "  ", "."]
-    plan = families.guard(family).plan(None).first
+    plan = families.guard(family).questionnaire(None).first
     n = rng.choice([1, 2]) if plan._turn == 0 else rng.randint(1, 7)
     row = Conversation(
         tuple(Message(ROLES[i % 2], "".join(rng.choices(pieces, k=rng.randint(1, 60))) + "a") for i in range(n))

@@ -125,12 +125,12 @@ def test_weights_made_under_inference_mode_are_watched_too() -> None:
         model = fresh_model()
     guard = Guard(model, small_tokenizer(), name="mine", **HOW)
     assert model.lm_head.weight.is_inference()
-    asked = guard.ask(parse_conversation("kill"))
-    key, before = guard.key(asked), log_odds(guard)
-    assert guard.key(asked) == key
+    encoded = guard.encode(parse_conversation("kill"))
+    key, before = guard.key(encoded), log_odds(guard)
+    assert guard.key(encoded) == key
     with torch.inference_mode():
         _one_number(model)
-    assert guard.key(asked) != key
+    assert guard.key(encoded) != key
     assert off(log_odds(guard), before) > 1e-3
     with torch.inference_mode():
         swapped = model.lm_head.weight[[1, 0]]
@@ -201,13 +201,13 @@ UNCHANGED: dict[str, Callable[[Any], Any]] = {
 def test_what_is_no_change_costs_nothing(name: str) -> None:
     session, model = Session(), fresh_model()
     guard = session.wrap(model, small_tokenizer(), name="mine", **HOW)
-    before, key = of_session(session, guard), guard.key(guard.ask(parse_conversation("kill")))
+    before, key = of_session(session, guard), guard.key(guard.encode(parse_conversation("kill")))
     n_forwards, n_prefix = guard.engine.n_forwards, guard.engine.prefixes.n_computed
     UNCHANGED[name](model)
     if name == "equal values":
         del model.model.layers[0].mlp.act_fn.note
     assert of_session(session, guard) == before
-    assert guard.key(guard.ask(parse_conversation("kill"))) == key
+    assert guard.key(guard.encode(parse_conversation("kill"))) == key
     assert guard.engine.n_forwards == n_forwards
     assert guard.engine.prefixes.n_computed == n_prefix
 
@@ -218,14 +218,14 @@ def test_what_is_no_change_costs_nothing(name: str) -> None:
 def test_a_model_in_training_mode_is_refused_at_every_call() -> None:
     model = fresh_model()
     guard = Guard(model, small_tokenizer(), name="mine", **HOW)
-    before, asked = log_odds(guard), guard.ask(parse_conversation("kill"))
+    before, encoded = log_odds(guard), guard.encode(parse_conversation("kill"))
     for module, whose in ((model, "the model"), (model.model.layers[1].mlp, r"model\.layers\.1\.mlp of the model")):
         module.train()
         with pytest.raises(ProtocolError, match=f"{whose} is in training mode") as caught:
             guard.score(TEXTS)
         assert caught.value.hint == "model.eval()"
         with pytest.raises(ProtocolError, match="in training mode"):
-            guard.key(asked)
+            guard.key(encoded)
         with pytest.raises(ProtocolError, match="in training mode"):
             Guard(model, small_tokenizer(), name="x", **HOW)
         assert module.training, "it is the user's: nothing puts it back"
@@ -250,7 +250,7 @@ def test_a_change_between_two_batches_is_an_error(change: str) -> None:
     model = fresh_model()
     guard = Guard(model, small_tokenizer(), name="mine", **HOW)
     guard.engine.budget = 1
-    batches = guard.read([guard.ask(parse_conversation(text)) for text in TEXTS])
+    batches = guard.read([guard.encode(parse_conversation(text)) for text in TEXTS])
     assert next(batches)
     CHANGES[change](model)
     with pytest.raises(ScoreError, match="the model was changed while it was being asked") as caught:
@@ -264,13 +264,13 @@ def test_a_cleared_cache_forgets_prefixes_and_how_rows_are_packed() -> None:
     session, model = Session(), fresh_model()
     guard = session.wrap(model, small_tokenizer(), name="mine", **HOW)
     before = of_session(session, guard)
-    known, key = guard.engine.prefixes, guard.key(guard.ask(parse_conversation("kill")))
+    known, key = guard.engine.prefixes, guard.key(guard.encode(parse_conversation("kill")))
     assert len(known) > 0
     assert guard.engine.packs is True
     session.clear_cache()
     assert len(session.cache) == len(guard.engine.prefixes) == 0
     assert guard.engine.packs is None
-    assert guard.key(guard.ask(parse_conversation("kill"))) != key
+    assert guard.key(guard.encode(parse_conversation("kill"))) != key
     assert off(of_session(session, guard), before) <= 1e-5
     assert guard.engine.prefixes is not known
 

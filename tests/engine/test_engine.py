@@ -19,8 +19,8 @@ import torch
 import transformers
 from small_models import (
     ARCHITECTURES,
-    CHAIN,
     CHATS,
+    CONTINUATION,
     GUARDS,
     TINY,
     Chat,
@@ -107,9 +107,9 @@ def test_padded_batches_of_any_size(
     monkeypatch.setattr(guard.engine, "share_prefix", share_prefix)
     monkeypatch.setattr("guard_magic.engine.batching._TIGHT", 0.0)  # batches of this size, padded as they may be
     chats = [one for one in defined_chats(guard) if len(one[0]["content"]) < 100][: 12 if size < 64 else None]
-    chain = len(guard.plan(None).questions[0].spine.tokens)
-    prompts = [guard.ask(parse_conversation(one)).prompt for one in chats]
-    longest = max(len(p.ids) - (p.n_prefix if share_prefix else 0) for p in prompts) + chain
+    n_continuation = len(guard.questionnaire(None).questions[0].continuation.tokens)
+    prompts = [guard.encode(parse_conversation(one)).prompt for one in chats]
+    longest = max(len(p.ids) - (p.n_prefix if share_prefix else 0) for p in prompts) + n_continuation
     monkeypatch.setattr(guard.engine, "budget", 1 if size == 1 else size * longest)
     with batches_seen(guard.model) as seen:
         readings = read(guard, chats)
@@ -132,10 +132,10 @@ def test_packed_batches_of_any_size(
     assert guard.engine.packs
     monkeypatch.setattr(guard, "engine", LocalEngine(guard.model, budget=budget, share_prefix=share_prefix))
     chats = defined_chats(guard)
-    chain = len(guard.plan(None).questions[0].spine.tokens)
-    prompts = [guard.ask(parse_conversation(one)).prompt for one in chats]
+    n_continuation = len(guard.questionnaire(None).questions[0].continuation.tokens)
+    prompts = [guard.encode(parse_conversation(one)).prompt for one in chats]
     prefixes = {p.ids[: p.n_prefix] for p in prompts} if share_prefix else set()
-    own = [len(p.ids) - share_prefix * p.n_prefix + chain for p in prompts]
+    own = [len(p.ids) - share_prefix * p.n_prefix + n_continuation for p in prompts]
     read(guard, [chat("so that packing is tried before tokens are counted")])
     guard.engine.prefixes.clear()
     with batches_seen(guard.model) as seen:
@@ -237,15 +237,15 @@ def test_text_equals_the_definitions(guard: Guard) -> None:
 
 def test_over_long_content_is_not_scored(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "word " * 300
-    n_chain = len(tiny.plan(None).questions[0].spine.tokens)
-    fits = len(tiny.tokens(long)) + n_chain
+    n_continuation = len(tiny.questionnaire(None).questions[0].continuation.tokens)
+    fits = len(tiny.tokens(long)) + n_continuation
     monkeypatch.setattr(tiny.model.config, "max_position_embeddings", fits)
     assert tiny.n_context == fits
     verdicts = tiny.score(["kill", long, long + " word", "river"])
     assert [v.error is None for v in verdicts] == [True, True, False, True]
     assert verdicts[2].category is None
     assert "too long" in str(verdicts[2].error)
-    assert f"{fits - n_chain:,}" in str(verdicts[2].error)
+    assert f"{fits - n_continuation:,}" in str(verdicts[2].error)
 
 
 # Memory
@@ -355,8 +355,8 @@ def test_budget_and_bytes(tiny: Guard) -> None:
 def test_logits_are_computed_only_where_they_are_read(tiny: Guard) -> None:
     made: list[tuple[int, ...]] = []
     hook = tiny.model.lm_head.register_forward_hook(lambda module, args, out: made.append(tuple(out.shape)))
-    n_reads = len(tiny.plan(None).questions[0].spine.offsets)
-    n_prefixes = len({len(asked.prompt.ids[: asked.prompt.n_prefix]) for asked in asked_chats(tiny)})
+    n_reads = len(tiny.questionnaire(None).questions[0].continuation.offsets)
+    n_prefixes = len({len(encoded.prompt.ids[: encoded.prompt.n_prefix]) for encoded in asked_chats(tiny)})
     try:
         tiny.engine.prefixes.clear()
         read(tiny, CHATS)
@@ -367,14 +367,14 @@ def test_logits_are_computed_only_where_they_are_read(tiny: Guard) -> None:
 
 
 def asked_chats(guard: Guard) -> list[Any]:
-    return [guard.ask(parse_conversation(one)) for one in CHATS]
+    return [guard.encode(parse_conversation(one)) for one in CHATS]
 
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_the_last_layer_is_computed_only_where_it_is_read(tiny: Guard, packs: bool) -> None:
     """Rows of its MLP and of its query and output projections are the positions read, and no others."""
     layers = tiny.model.model.layers
-    n_reads = len(tiny.plan(None).questions[0].spine.offsets)
+    n_reads = len(tiny.questionnaire(None).questions[0].continuation.offsets)
     tokens: dict[str, int] = {}
 
     def count(name: str) -> Callable[..., None]:
@@ -458,7 +458,9 @@ def test_rows_longer_than_a_window_are_padded() -> None:
         assert max_error(engine_log_probs(engine, rows), plain_log_probs(model, rows)) <= 1e-4
     assert engine.packs
     assert max(n for n, _ in seen) > 1
-    n_short = sum(len(row.ids) - row.n_prefix + len(CHAIN) for row in rows if len(row.ids) + len(CHAIN) <= 64)
+    n_short = sum(
+        len(row.ids) - row.n_prefix + len(CONTINUATION) for row in rows if len(row.ids) + len(CONTINUATION) <= 64
+    )
     assert 0 < n_short < sum(width for n, width in seen if n == 1)
     forced = LocalEngine(model, budget=5000, packs=True)
     assert max_error(engine_log_probs(forced, rows), plain_log_probs(model, rows)) <= 1e-4
@@ -580,10 +582,10 @@ def test_probe_refuses_a_guard_that_answers_neither() -> None:
 
 
 def test_keys_tell_guards_and_numbers_apart(tiny: Guard, tiny_digits: Guard) -> None:
-    asked = tiny.ask(parse_conversation("kill"))
-    assert tiny.key(asked) == tiny.key(tiny.ask(parse_conversation(" kill ")))
-    assert tiny.key(asked) != tiny.key(tiny.ask(parse_conversation("river")))
-    assert tiny.key(asked) != tiny_digits.key(tiny_digits.ask(parse_conversation("kill")))
+    encoded = tiny.encode(parse_conversation("kill"))
+    assert tiny.key(encoded) == tiny.key(tiny.encode(parse_conversation(" kill ")))
+    assert tiny.key(encoded) != tiny.key(tiny.encode(parse_conversation("river")))
+    assert tiny.key(encoded) != tiny_digits.key(tiny_digits.encode(parse_conversation("kill")))
 
 
 def test_hostile_conversation_objects_do_not_stop_the_others(tiny: Guard) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import ARCHITECTURES, CHAIN, WANTED, plain_log_probs, small_model, small_rows
+from small_models import ARCHITECTURES, CONTINUATION, WANTED, plain_log_probs, small_model, small_rows
 
 from guard_magic.engine.float32 import float32_arithmetic
 from guard_magic.engine.local import LocalEngine, TokenRow
@@ -32,7 +32,7 @@ def test_it_is_the_model_with_its_weights_widened(name: str, dtype: torch.dtype)
 
 def logs_of(engine: LocalEngine, rows: list[TokenRow], **how: Any) -> dict[int, list[float]]:
     found = {}
-    for scored in engine.score(rows, CHAIN, WANTED, **how):
+    for scored in engine.score(rows, CONTINUATION, WANTED, **how):
         assert scored.log_probs is not None
         found.update(zip(scored.positions, scored.log_probs, strict=True))
     return found
@@ -65,7 +65,7 @@ def test_a_row_alone_that_does_not_fit() -> None:
 
     hook = model.register_forward_pre_hook(full, with_kwargs=True)
     try:
-        scored = list(LocalEngine(model).score(small_rows(), CHAIN, WANTED, alone=True))
+        scored = list(LocalEngine(model).score(small_rows(), CONTINUATION, WANTED, alone=True))
     finally:
         hook.remove()
     assert [len(one.positions) for one in scored] == [1] * len(small_rows())

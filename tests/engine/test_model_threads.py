@@ -193,7 +193,7 @@ works = {
     "load": lambda: guard_magic.load("embedded", name="another"),
     "clear": session.clear_cache,
 }
-row = guard.ask(guard_magic.conversations.conversation.parse_conversation("How do I rob a bank?"))
+row = guard.encode(guard_magic.conversations.conversation.parse_conversation("How do I rob a bank?"))
 (((_, reading),),) = guard.read([row])
 found = {name: refused(work) for name, work in works.items()}
 

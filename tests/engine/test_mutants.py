@@ -43,25 +43,25 @@ LESS = LLAMA_GUARD_3.without(["S6", "S13"])
 
 
 class ReadsOneEarly(LocalEngine):
-    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
-        chain = (suffixes[0][-1], *ask.chain[:-1])
-        return super()._forward([s[:-1] for s in suffixes], prefix, replace(ask, chain=chain), is_packed)
+    def _forward(self, suffixes: Any, prefix: Any, call: Any, is_packed: bool) -> torch.Tensor:
+        continuation = (suffixes[0][-1], *call.continuation[:-1])
+        return super()._forward([s[:-1] for s in suffixes], prefix, replace(call, continuation=continuation), is_packed)
 
 
 class PadsInFront(LocalEngine):
-    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
+    def _forward(self, suffixes: Any, prefix: Any, call: Any, is_packed: bool) -> torch.Tensor:
         width = max(map(len, suffixes))
-        return super()._forward([(*[0] * (width - len(s)), *s) for s in suffixes], prefix, ask, is_packed)
+        return super()._forward([(*[0] * (width - len(s)), *s) for s in suffixes], prefix, call, is_packed)
 
 
 class ReadsWrongNode(LocalEngine):
-    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any, **how: Any) -> Iterator[Scored]:
-        return super().score(rows, chain, [(max(offset - 1, 0), token) for offset, token in wanted], **how)
+    def score(self, rows: Sequence[TokenRow], continuation: Any, wanted: Any, **how: Any) -> Iterator[Scored]:
+        return super().score(rows, continuation, [(max(offset - 1, 0), token) for offset, token in wanted], **how)
 
 
 class MixesRowsUp(LocalEngine):
-    def score(self, rows: Sequence[TokenRow], chain: Any, wanted: Any, **how: Any) -> Iterator[Scored]:
-        for scored in super().score(rows, chain, wanted, **how):
+    def score(self, rows: Sequence[TokenRow], continuation: Any, wanted: Any, **how: Any) -> Iterator[Scored]:
+        for scored in super().score(rows, continuation, wanted, **how):
             yield Scored(sorted(scored.positions), scored.log_probs, scored.error)
 
 
@@ -79,8 +79,8 @@ class FirstPrefixForAll(LocalEngine):
 
 
 class ForgetsThePrefix(LocalEngine):
-    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
-        return super()._forward(suffixes, (), ask, is_packed)
+    def _forward(self, suffixes: Any, prefix: Any, call: Any, is_packed: bool) -> torch.Tensor:
+        return super()._forward(suffixes, (), call, is_packed)
 
 
 @pytest.mark.parametrize("packs", [True, False])
@@ -220,14 +220,14 @@ def test_prefix_of_another_policy(tiny: Guard, monkeypatch: pytest.MonkeyPatch) 
 class HeadByHand(LocalEngine):
     """Applies the head to the hidden states itself, without the model's own final transform."""
 
-    def _forward(self, suffixes: Any, prefix: Any, ask: Any, is_packed: bool) -> torch.Tensor:
+    def _forward(self, suffixes: Any, prefix: Any, call: Any, is_packed: bool) -> torch.Tensor:
         found = []
         for suffix in suffixes:
-            ids = torch.tensor([[*prefix, *suffix, *ask.chain]])
+            ids = torch.tensor([[*prefix, *suffix, *call.continuation]])
             states = self.model.model(input_ids=ids).last_hidden_state[0]
             logs = self.model.lm_head(states).log_softmax(-1)
             at = len(prefix) + len(suffix) - 1
-            found.append([float(logs[at + offset, token]) for offset, token in ask.wanted])
+            found.append([float(logs[at + offset, token]) for offset, token in call.wanted])
         return torch.tensor(found)
 
 
@@ -276,7 +276,7 @@ def plain_tokenizer(plan: PromptPlan) -> Tokenizer:
 
 @pytest.fixture
 def plan(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> PromptPlan:
-    return tiny.plan(None).first
+    return tiny.questionnaire(None).first
 
 
 def test_plain_tokenizer_is_caught_row_by_row(plan: PromptPlan, monkeypatch: pytest.MonkeyPatch) -> None:

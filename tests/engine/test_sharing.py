@@ -22,14 +22,14 @@ def cuts(conversation: list[dict[str, str]]) -> list[Any]:
     return turns(parse_conversation(conversation))
 
 
-def read(guard: Guard, conversations: list[Any], together: list[int] | None) -> list[dict[str, float]]:
-    asked = [guard.ask(one) for one in conversations]
+def read(guard: Guard, conversations: list[Any], groups: list[int] | None) -> list[dict[str, float]]:
+    encoded = [guard.encode(one) for one in conversations]
     found = {}
-    for batch in guard.read(asked, together=together):
+    for batch in guard.read(encoded, groups=groups):
         for position, result in batch:
             assert position not in found
             found[position] = as_logs(result, guard.policy)
-    return [found[i] for i in range(len(asked))]
+    return [found[i] for i in range(len(encoded))]
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_digits", "tiny_parts", "embedded"])
@@ -42,16 +42,16 @@ def test_cuts_of_one_conversation_score_as_they_do_alone(request: pytest.Fixture
 
 
 def test_cuts_cost_little_more_than_two_conversations(tiny: Guard) -> None:
-    def n_tokens(rows: list[Any], together: list[int] | None) -> int:
+    def n_tokens(rows: list[Any], groups: list[int] | None) -> int:
         tiny.engine.prefixes.clear()
         with batches_seen(tiny.model) as seen:
-            read(tiny, rows, together)
+            read(tiny, rows, groups)
         return sum(n * width for n, width in seen)
 
     once = n_tokens(cuts(LONG)[-1:], None)
     apart = n_tokens(cuts(LONG), None)
-    together = n_tokens(cuts(LONG), [0] * len(LONG))
-    assert together < 3 * once
+    shared = n_tokens(cuts(LONG), [0] * len(LONG))
+    assert shared < 3 * once
     assert apart > 5 * once
 
 

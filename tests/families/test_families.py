@@ -46,21 +46,21 @@ def known(name: str, i: int) -> dict[str, float]:
 
 def prompts(family: Family, one: Chat, policy: Policy | None = None) -> list[str]:
     """The exact text of each prompt, up to the verdict position."""
-    return [text + family.definition.lead for text in family.definition.prompts(one, policy or family.policy)]
+    return [text + family.definition.answer_prefix for text in family.definition.prompts(one, policy or family.policy)]
 
 
 def rendered(guard: Guard, one: Chat, policy: Policy | None = None) -> list[str]:
     """The same by the guard."""
-    asked = guard.ask(parse_conversation(one), policy=policy)
-    plans = {id(question.plan): question.plan for question in asked.questions}
-    return [plan.render(asked.conversation) for plan in plans.values()]
+    encoded = guard.encode(parse_conversation(one), policy=policy)
+    plans = {id(question.plan): question.plan for question in encoded.questions}
+    return [plan.render(encoded.conversation) for plan in plans.values()]
 
 
 def read(guard: Guard, chats: Sequence[Chat], policy: Policy | None = None) -> list[dict[str, float]]:
     """The engine's numbers, in the definition's form."""
-    asked = [guard.ask(parse_conversation(one), policy=policy) for one in chats]
+    encoded = [guard.encode(parse_conversation(one), policy=policy) for one in chats]
     found: dict[int, dict[str, float]] = {}
-    for batch in guard.read(asked, policy=policy):
+    for batch in guard.read(encoded, policy=policy):
         for position, result in batch:
             assert isinstance(result, Reading)
             assert position not in found
@@ -125,11 +125,11 @@ def test_prompt_is_exactly_the_published_one(name: str) -> None:
 def test_token_ids_are_those_of_plain_tokenization(name: str) -> None:
     family, made = FAMILIES[name], guard(name)
     for one in CHATS:
-        asked = made.ask(parse_conversation(one))
+        encoded = made.encode(parse_conversation(one))
         ids = family.definition.ids(made.tokenizer, one, family.policy)
-        assert list(dict.fromkeys(prompt.ids for prompt in asked.prompts)) == [tuple(prompt) for prompt in ids]
+        assert list(dict.fromkeys(prompt.ids for prompt in encoded.prompts)) == [tuple(prompt) for prompt in ids]
         assert made.tokens(one) == ids[0]
-        assert asked.n_tokens == sum(map(len, ids))
+        assert encoded.n_tokens == sum(map(len, ids))
 
 
 VERDICTS = {
@@ -154,7 +154,7 @@ def test_verdict_tokens(name: str) -> None:
     ids, words = VERDICTS[name]
     vocabulary = made.tokenizer.get_vocab()
     assert {word: vocabulary[word] for word in ids} == ids
-    read = {token for offset, token in made.plan(None).questions[0].spine.reads if offset == 0}
+    read = {token for offset, token in made.questionnaire(None).questions[0].continuation.reads if offset == 0}
     wanted = {vocabulary[word] for word in words}
     if made.protocol in ("granite-guardian-3.0", "granite-guardian-3.2"):  # whatever else the vocabulary spells
         assert wanted <= read == {*reading(made.tokenizer, "yes"), *reading(made.tokenizer, "no")}
@@ -197,8 +197,8 @@ def test_batches_of_any_size(
     numbers = read(made, chats)
     n_forwards = made.engine.n_forwards - n_forwards
     assert max_error(numbers, [known(name, CHATS.index(one)) for one in chats]) <= 1e-4
-    n_asked = sum(len(made.ask(parse_conversation(one)).questions) for one in chats)
-    assert n_forwards == n_asked if budget == 1 else n_forwards < n_asked
+    n_encoded = sum(len(made.encode(parse_conversation(one)).questions) for one in chats)
+    assert n_forwards == n_encoded if budget == 1 else n_forwards < n_encoded
 
 
 @every_family
@@ -237,7 +237,7 @@ def test_read_one_position_early(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 @every_family
 def test_generated_text_is_the_greedy_one(name: str) -> None:
     family, made = FAMILIES[name], guard(name)
-    lead = family.definition.lead if family.protocol[:5] != "llama" else ""  # white space only
+    prefix = family.definition.answer_prefix if family.protocol[:5] != "llama" else ""  # white space only
     odds = made.score(CONTENTS).to_frame(["log_odds"]).log_odds
     chats = [CONTENTS[i] for i in (*odds.nlargest(3).index, odds.idxmin())]
     verdicts = made.score(chats, generate=True)
@@ -245,15 +245,15 @@ def test_generated_text_is_the_greedy_one(name: str) -> None:
     for one, verdict in zip(chats, verdicts, strict=True):
         text = verdict.generated_text
         assert text is not None
-        assert text.startswith(lead)
+        assert text.startswith(prefix)
         if verdict.log_odds > 0 or family.protocol == "wildguard":
             scores = list(verdict.category_scores.values())
             worst = scores.index(max(scores)) if name in BY_HAZARD else 0
             ids = family.definition.ids(made.tokenizer, one, family.policy)[worst]
-            assert text.removeprefix(lead).strip() == greedy(made, ids)
+            assert text.removeprefix(prefix).strip() == greedy(made, ids)
         else:
             harmless = family.definition.words[1 if name in BY_HAZARD else 0]
-            assert text.removeprefix(lead) == harmless
+            assert text.removeprefix(prefix) == harmless
 
 
 @torch.inference_mode()
@@ -274,7 +274,7 @@ def test_excluded_hazard_is_not_asked(name: str, which: int) -> None:
     family, made = FAMILIES[name], guard(name)
     code = family.policy.codes[which]
     less = family.policy.without([code])
-    assert made.asked_policy(None, [code]) == less
+    assert made.resolve_policy(None, [code]) == less
     gone = family.policy.category(code)
     for one in (SHORT[1], CHATS[9]):
         texts = rendered(made, one, less)
@@ -339,15 +339,15 @@ def test_system_and_tool_messages_never_reach_the_prompt(name: str, n: int) -> N
     with_others = [SYSTEM, plain[0], TOOL, *plain[1:]]
     if n == 1:
         with_others = [SYSTEM, TOOL, plain[0]]
-    asked = made.ask(parse_conversation(with_others))
+    encoded = made.encode(parse_conversation(with_others))
     assert made.render(with_others) == prompts(family, plain)[0]
-    assert [p.ids for p in asked.prompts] == [p.ids for p in made.ask(parse_conversation(plain)).prompts]
-    assert asked.changes.left_out == 2
+    assert [p.ids for p in encoded.prompts] == [p.ids for p in made.encode(parse_conversation(plain)).prompts]
+    assert encoded.changes.left_out == 2
     with pytest.raises(ConversationError, match="do not fit this guard: 2 left out"):
-        made.ask(parse_conversation(with_others), roles="strict")
+        made.encode(parse_conversation(with_others), roles="strict")
     for last in (TOOL, SYSTEM):
         with pytest.raises(ConversationError, match=f"to assess is a {last['role']} message"):
-            made.ask(parse_conversation([*plain, last]))
+            made.encode(parse_conversation([*plain, last]))
 
 
 def test_templates_would_take_the_system_message() -> None:
@@ -374,19 +374,19 @@ def test_earlier_turns_are_left_out_and_counted(name: str) -> None:
     family, made = FAMILIES[name], guard(name)
     long = chat("zebra", "okapi", "tapir", "gecko", "llama")
     for end, n_kept in ((5, 1), (4, 2)):
-        asked = made.ask(parse_conversation(long[:end]))
-        assert asked.changes.earlier == end - n_kept
+        encoded = made.encode(parse_conversation(long[:end]))
+        assert encoded.changes.earlier == end - n_kept
         kept = long[end - n_kept : end]
         assert made.render(long[:end]) == prompts(family, kept)[0]
         with pytest.raises(ConversationError, match=f"{end - n_kept} left out .earlier turns"):
-            made.ask(parse_conversation(long[:end]), roles="strict")
+            made.encode(parse_conversation(long[:end]), roles="strict")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in EXCHANGE_ONLY])
 def test_all_turns_reach_the_prompt(name: str) -> None:
     long = chat("zebra", "okapi", "tapir", "gecko", "llama")
-    asked = guard(name).ask(parse_conversation(long), roles="strict")
-    assert not asked.changes
+    encoded = guard(name).encode(parse_conversation(long), roles="strict")
+    assert not encoded.changes
     text = guard(name).render(long)
     places = [text.index(message["content"]) for message in long]
     assert places == sorted(places)
@@ -486,8 +486,8 @@ def test_windows_shorter_than_the_prompt(architecture: str) -> None:
     name, build = WINDOWS[architecture]
     window = "attention_chunk_size" if architecture == "llama4" else "sliding_window"
     made = guard_of(FAMILIES[name], lambda tokenizer: build(tokenizer, **{window: 32}))
-    asked = [made.ask(parse_conversation(one)) for one in SHORT]
-    assert min(prompt.n_prefix for row in asked for prompt in row.prompts) > (0 if architecture == "mistral" else 32)
+    encoded = [made.encode(parse_conversation(one)) for one in SHORT]
+    assert min(prompt.n_prefix for row in encoded for prompt in row.prompts) > (0 if architecture == "mistral" else 32)
     wanted = check_engine(made, FAMILIES[name])
     whole = build(made.tokenizer, **{window: 8192}).eval()
     whole.load_state_dict(made.model.state_dict())

@@ -68,7 +68,7 @@ def harmless(family: str, place: str) -> tuple[tuple[int, ...], int, int]:
 
 
 def plan_of(family: str) -> PromptPlan:
-    return families.guard(family).plan(None).first
+    return families.guard(family).questionnaire(None).first
 
 
 def filled(place: str, text: str) -> Conversation:

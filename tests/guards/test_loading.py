@@ -117,8 +117,8 @@ def test_quantized_guard(quantization: str, saved: Path, tiny: Guard) -> None:
     assert torch.equal(head.weight, plain.model.lm_head.weight), "verdicts are read from the head in float32"
     assert guard.nbytes == weights_nbytes(safetensors_shapes(saved), 4, quantization) + _tables(guard)
     assert guard.label == f"opened@{plain.revision}-{quantization}"
-    asked = guard.ask(parse_conversation("Hello"))
-    assert guard.key(asked) != plain.key(asked), "equal number format, other weights"
+    encoded = guard.encode(parse_conversation("Hello"))
+    assert guard.key(encoded) != plain.key(encoded), "equal number format, other weights"
     together = [v.unsafe_score for v in guard.score(TEXTS)]
     alone = [guard.score([text])[0].unsafe_score for text in TEXTS]
     noise = 1e-3 if quantization == "fp8" else 1e-5  # measured 2e-5: float32's noise can go over the edge of a step

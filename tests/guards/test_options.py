@@ -82,22 +82,22 @@ RIGHT: dict[tuple[str, str], set[str]] = {
     ("wrap", "compile"): {"True"},
     ("wrap", "protocol"): {"None"},
     ("unload", "name"): {"None"},
-    ("asked_policy", "policy"): {"None"},
-    ("asked_policy", "exclude"): {"None"},
+    ("resolve_policy", "policy"): {"None"},
+    ("resolve_policy", "exclude"): {"None"},
     ("render", "conversation"): TEXTS,
     ("render", "policy"): {"None"},
     ("tokens", "conversation"): TEXTS,
     ("tokens", "policy"): {"None"},
-    ("ask", "conversation"): TEXTS,
-    ("ask", "policy"): {"None"},
-    ("plan", "policy"): {"None"},
+    ("encode", "conversation"): TEXTS,
+    ("encode", "policy"): {"None"},
+    ("questionnaire", "policy"): {"None"},
     ("score", "policy"): {"None"},
     ("score", "exclude"): {"None"},
     ("score", "generate"): {"True"},
 }
 """Values above that are right somewhere."""
 
-INSIDE = {"ask_all", "fits", "key", "keys", "read", "write", "room", "verdict", "forget", "close"}
+INSIDE = {"encode_all", "fits", "key", "keys", "read", "write", "room", "verdict", "forget", "close"}
 """Methods of a guard that scoring calls with values of its own."""
 
 
@@ -124,7 +124,7 @@ def functions(tiny: Guard) -> dict[str, tuple[Callable[..., Any], dict[str, Any]
     }
     for name, method in inspect.getmembers(tiny, inspect.ismethod):
         if not name.startswith("_") and name not in INSIDE:
-            beside = {"conversation": "hi"} if name in ("render", "tokens", "ask") else {}
+            beside = {"conversation": "hi"} if name in ("render", "tokens", "encode") else {}
             found[name] = (method, {"conversations": ["hi"]} if name == "score" else beside)
     return found
 
@@ -136,7 +136,19 @@ def outcome(function: Callable[..., Any], values: dict[str, Any]) -> Any:
         return error
 
 
-NAMES = ["load", "wrap", "use", "unload", "status", "set_threshold", "asked_policy", "render", "tokens", "ask", "plan"]
+NAMES = [
+    "load",
+    "wrap",
+    "use",
+    "unload",
+    "status",
+    "set_threshold",
+    "resolve_policy",
+    "render",
+    "tokens",
+    "encode",
+    "questionnaire",
+]
 
 
 def test_every_public_function_is_fed(tiny: Guard) -> None:

@@ -225,7 +225,7 @@ def test_rows_that_are_no_numbers_are_never_safe(broken: float, is_fast: bool, f
             module.is_fast = is_fast
     rows = ["Hello", "zebra", "a bomb"]
     before = [verdict.unsafe_score for verdict in guard.score(rows)]
-    ids = [guard.ask(parse_conversation(text)).prompt.ids for text in rows]
+    ids = [guard.encode(parse_conversation(text)).prompt.ids for text in rows]
     own = sorted(set(ids[1]) - set(ids[0]) - set(ids[2]))
     with torch.no_grad():
         guard.model.get_input_embeddings().weight[own] = broken

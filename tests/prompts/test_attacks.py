@@ -24,7 +24,7 @@ PLACES = {
 @pytest.fixture(scope="module", params=["tiny", "tiny_digits", "tiny_parts", "embedded"])
 def plan(request: pytest.FixtureRequest) -> PromptPlan:
     guard: Guard = request.getfixturevalue(request.param)
-    return guard.plan(None).first
+    return guard.questionnaire(None).first
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -54,9 +54,9 @@ def test_neutralise_is_idempotent(attack: str) -> None:
 )
 def test_what_neutral_text_looks_like(tiny: Guard, text: str, expected: str, count: int) -> None:
     assert STRUCTURE.neutralise(text) == (expected, count)
-    prompt = tiny.plan(None).first.prompt(parse_conversation(text))
+    prompt = tiny.questionnaire(None).first.prompt(parse_conversation(text))
     assert prompt.n_neutralised == count
-    assert prompt.ids == tiny.plan(None).first.prompt(parse_conversation(expected)).ids
+    assert prompt.ids == tiny.questionnaire(None).first.prompt(parse_conversation(expected)).ids
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_control_tokens_in_a_conversation_object(tiny: Guard) -> None:
 
 
 def test_text_tokenizer_never_writes_control_tokens(tiny: Guard) -> None:
-    plan = tiny.plan(None).first
+    plan = tiny.questionnaire(None).first
     for attack in ATTACKS.values():
         text = attack.replace("\ud83d", "")
         ids = plan.tokenizers.start.encode(text, add_special_tokens=False).ids

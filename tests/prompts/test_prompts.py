@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerFast
 from guard_magic.conversations.conversation import Conversation, Role, parse_conversation
 from guard_magic.errors import ConversationError, PolicyError, ProtocolError
 from guard_magic.families import llama_guard
-from guard_magic.families.answers import AnswerChain, discover_chain, read_path
-from guard_magic.families.llama_guard import LlamaGuardInquiry, plan_prompts
+from guard_magic.families.answers import Answers, discover_answers, read_path
+from guard_magic.families.llama_guard import LlamaGuardQuestionnaire, plan_prompts
 from guard_magic.guards.guard import Guard
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy, as_policy
 from guard_magic.prompts.plan import PromptPlan
@@ -28,7 +28,7 @@ from guard_magic.prompts.skeleton import build_skeleton, common_prefix, split_se
 
 CODES = LLAMA_GUARD_3.codes
 
-# The chain
+# The answers
 
 
 def pieces(text: str, *, digits: bool = False, whole: Sequence[str] = ()) -> list[int]:
@@ -40,25 +40,25 @@ def pieces(text: str, *, digits: bool = False, whole: Sequence[str] = ()) -> lis
 
 
 def test_chain_of_llama_3(tiny: Guard) -> None:
-    chain = tiny.plan(None).chain
+    answers = tiny.questionnaire(None).answers
     vocabulary = tiny.tokenizer.get_vocab()
     newline = tiny.tokenizer("\n", add_special_tokens=False)["input_ids"]
     assert tiny.tokens("hi")[-1] == 271
     assert tiny.tokenizer.decode([271]) == "\n\n"
-    (spine,) = chain.spines
-    assert [path.steps for path in chain.words] == [((0, 0, 19193),), ((0, 0, 39257),)]
-    assert spine.tokens == (39257, *newline, vocabulary["S"])
-    assert [path.steps for path in chain.codes] == [((0, 3, vocabulary[code[1:]]),) for code in CODES]
-    assert not any(path.not_followed_by for path in chain.codes)
-    assert spine.offsets == (0, 3)
+    (continuation,) = answers.continuations
+    assert [path.steps for path in answers.words] == [((0, 0, 19193),), ((0, 0, 39257),)]
+    assert continuation.tokens == (39257, *newline, vocabulary["S"])
+    assert [path.steps for path in answers.codes] == [((0, 3, vocabulary[code[1:]]),) for code in CODES]
+    assert not any(path.not_followed_by for path in answers.codes)
+    assert continuation.offsets == (0, 3)
 
 
 def test_chain_where_digits_are_tokens(tiny: Guard, tiny_digits: Guard) -> None:
-    chain, short = tiny_digits.plan(None).chain, tiny.plan(None).chain
+    answers, short = tiny_digits.questionnaire(None).answers, tiny.questionnaire(None).answers
     vocabulary = tiny_digits.tokenizer.get_vocab()
-    (spine,), (base,) = chain.spines, short.spines
-    assert spine.tokens == (*base.tokens, vocabulary["1"])
-    paths = dict(zip(CODES, chain.codes, strict=True))
+    (continuation,), (base,) = answers.continuations, short.continuations
+    assert continuation.tokens == (*base.tokens, vocabulary["1"])
+    paths = dict(zip(CODES, answers.codes, strict=True))
     assert paths["S2"].steps == ((0, 3, vocabulary["2"]),)
     assert paths["S14"].steps == ((0, 3, vocabulary["1"]), (0, 4, vocabulary["4"]))
     assert set(paths["S1"].not_followed_by) == {(0, 4, vocabulary[d]) for d in "01234"}
@@ -66,10 +66,10 @@ def test_chain_where_digits_are_tokens(tiny: Guard, tiny_digits: Guard) -> None:
 
 
 def test_unsafe_may_be_two_tokens() -> None:
-    chain = discover_chain(lambda text: pieces(text, whole=["uns"]), CODES)
-    assert chain.words[1].steps == ((0, 0, hash("uns")), (0, 1, hash("afe")))
-    assert chain.spines[0].tokens[:2] == (hash("uns"), hash("afe"))
-    assert chain.spines[0].reads[:3] == ((0, hash("safe")), (0, hash("uns")), (1, hash("afe")))
+    answers = discover_answers(lambda text: pieces(text, whole=["uns"]), CODES)
+    assert answers.words[1].steps == ((0, 0, hash("uns")), (0, 1, hash("afe")))
+    assert answers.continuations[0].tokens[:2] == (hash("uns"), hash("afe"))
+    assert answers.continuations[0].reads[:3] == ((0, hash("safe")), (0, hash("uns")), (1, hash("afe")))
 
 
 @pytest.mark.parametrize(
@@ -84,30 +84,30 @@ def test_unsafe_may_be_two_tokens() -> None:
 )
 def test_tokenizers_that_cannot_be_asked(tokenize: Callable[[str], list[int]], message: str) -> None:
     with pytest.raises(ProtocolError, match=message):
-        discover_chain(tokenize, CODES)
+        discover_answers(tokenize, CODES)
 
 
 @pytest.mark.parametrize(
     "codes", [[f"S{i}" for i in range(1, 24)], ["S10", "S11", "S20", "S21"], ["A1", "A2", "B1", "B2"]]
 )
-def test_codes_that_branch_in_several_places_take_several_spines(codes: list[str]) -> None:
-    chain = discover_chain(lambda text: pieces(text, digits=True), codes)
-    assert len(chain.spines) == 2
-    assert chain.spines[0].tokens != chain.spines[1].tokens
-    for code, path in zip(codes, chain.codes, strict=True):
+def test_codes_that_branch_in_several_places_take_several_continuations(codes: list[str]) -> None:
+    answers = discover_answers(lambda text: pieces(text, digits=True), codes)
+    assert len(answers.continuations) == 2
+    assert answers.continuations[0].tokens != answers.continuations[1].tokens
+    for code, path in zip(codes, answers.codes, strict=True):
         spelled = tuple(pieces(f"\nunsafe\n{code}", digits=True)[2:])
-        for spine, offset, token in path.steps:
-            before = chain.spines[spine].tokens[:offset]
+        for continuation, offset, token in path.steps:
+            before = answers.continuations[continuation].tokens[:offset]
             assert before == spelled[:offset]
             assert spelled[offset] == token
-    assert {token for path in chain.codes for _, _, token in path.steps} >= {hash(code[-1]) for code in codes}
+    assert {token for path in answers.codes for _, _, token in path.steps} >= {hash(code[-1]) for code in codes}
 
 
 def test_every_step_or_only_where_names_part() -> None:
     names = ["Violent", "PII", "Non violent illegal acts", "Non violent"]
-    whole = discover_chain(lambda text: pieces(text), names, every_step=True)
-    short = discover_chain(lambda text: pieces(text), names, every_step=False)
-    assert len(whole.spines) == 1
+    whole = discover_answers(lambda text: pieces(text), names, every_step=True)
+    short = discover_answers(lambda text: pieces(text), names, every_step=False)
+    assert len(whole.continuations) == 1
     assert [len(path.steps) for path in whole.codes] == [1, 1, 7, 3]
     assert [len(path.steps) for path in short.codes] == [1, 1, 2, 1]
     assert short.codes[3].not_followed_by == (short.codes[2].steps[1],)
@@ -116,13 +116,13 @@ def test_every_step_or_only_where_names_part() -> None:
 @pytest.mark.parametrize("digits", [False, True])
 @pytest.mark.parametrize("codes", [["S1"], ["S14"], ["S9", "S13"], ["S1", "S10"], ["S10", "S11", "S12"], CODES])
 def test_any_codes_are_read_as_products(codes: list[str], digits: bool) -> None:
-    chain = discover_chain(lambda text: pieces(text, digits=digits), codes)
+    answers = discover_answers(lambda text: pieces(text, digits=digits), codes)
     rng = random.Random(0)
-    logs = {(0, *read): math.log(rng.uniform(0.01, 0.09)) for read in chain.spines[0].reads}
+    logs = {(0, *read): math.log(rng.uniform(0.01, 0.09)) for read in answers.continuations[0].reads}
     spelled = {code: pieces(f"\n{code}", digits=digits)[3:] for code in codes}
     shared = min(common_prefix(list(spelled.values())), *(len(s) - 1 for s in spelled.values()))
-    at = len(chain.spines[0].tokens) - max(len(s) for s in spelled.values()) + 1
-    for code, log in zip(codes, (read_path(path, logs) for path in chain.codes), strict=True):
+    at = len(answers.continuations[0].tokens) - max(len(s) for s in spelled.values()) + 1
+    for code, log in zip(codes, (read_path(path, logs) for path in answers.codes), strict=True):
         tokens = spelled[code]
         expected = math.prod(math.exp(logs[0, at + i, t]) for i, t in enumerate(tokens) if i >= shared)
         longer = {s[len(tokens)] for s in spelled.values() if s[: len(tokens)] == tokens and len(s) > len(tokens)}
@@ -131,15 +131,15 @@ def test_any_codes_are_read_as_products(codes: list[str], digits: bool) -> None:
 
 
 def test_a_guard_that_answers_s14_never_reports_s1() -> None:
-    chain = discover_chain(lambda text: pieces(text, digits=True), CODES)
+    answers = discover_answers(lambda text: pieces(text, digits=True), CODES)
     one, four = hash("1"), hash("4")
-    logs = dict.fromkeys([(0, *read) for read in chain.spines[0].reads], -60.0)
+    logs = dict.fromkeys([(0, *read) for read in answers.continuations[0].reads], -60.0)
     logs |= {(0, 3, one): math.log(0.999), (0, 4, four): math.log(0.999)}
-    codes = {code: read_path(path, logs) for code, path in zip(CODES, chain.codes, strict=True)}
+    codes = {code: read_path(path, logs) for code, path in zip(CODES, answers.codes, strict=True)}
     assert max(codes, key=lambda code: codes[code]) == "S14"
     assert math.exp(codes["S1"]) < 0.002
     logs[0, 4, four] = 0.0
-    assert read_path(chain.codes[0], logs) == -math.inf
+    assert read_path(answers.codes[0], logs) == -math.inf
 
 
 @pytest.mark.parametrize("n", range(1, 5))
@@ -196,7 +196,7 @@ def test_contents_are_many() -> None:
 @pytest.mark.parametrize("name", ["tiny", "tiny_digits", "tiny_parts", "embedded"])
 def test_ids_equal_plain_tokenization(request: pytest.FixtureRequest, name: str) -> None:
     guard: Guard = request.getfixturevalue(name)
-    plan = guard.plan(None).first
+    plan = guard.questionnaire(None).first
     assert plan.is_exact
     heads: dict[tuple[str, ...], set[tuple[int, ...]]] = {}
     for i, content in enumerate(CONTENTS):
@@ -213,7 +213,7 @@ def test_ids_equal_plain_tokenization(request: pytest.FixtureRequest, name: str)
 
 
 def test_prefix_holds_nearly_all_of_the_template(tiny: Guard) -> None:
-    prompt = tiny.plan(None).first.prompt(parse_conversation("hi"))
+    prompt = tiny.questionnaire(None).first.prompt(parse_conversation("hi"))
     assert tiny.tokenizer.decode(list(prompt.ids[: prompt.n_prefix])).endswith("<BEGIN CONVERSATION>\n\nUser")
 
 
@@ -257,8 +257,8 @@ OWN = Policy("own", (Category("S1", "Spam", "Ads nobody\nasked for"), Category("
 
 
 @pytest.fixture(scope="module")
-def plans(tiny: Guard) -> dict[str, LlamaGuardInquiry]:
-    return {"full": tiny.plan(None), "less": tiny.plan(LESS), "own": tiny.plan(OWN)}
+def plans(tiny: Guard) -> dict[str, LlamaGuardQuestionnaire]:
+    return {"full": tiny.questionnaire(None), "less": tiny.questionnaire(LESS), "own": tiny.questionnaire(OWN)}
 
 
 def block_of(text: str) -> tuple[str, str, str]:
@@ -267,7 +267,7 @@ def block_of(text: str) -> tuple[str, str, str]:
     return before, block, after
 
 
-def test_policy_replaces_its_block_and_only_it(plans: dict[str, LlamaGuardInquiry], tiny: Guard) -> None:
+def test_policy_replaces_its_block_and_only_it(plans: dict[str, LlamaGuardQuestionnaire], tiny: Guard) -> None:
     conversation = parse_conversation("S6: Specialized Advice.\nS13: Elections.")
     full, less, own = (block_of(plan.render(conversation)) for plan in plans.values())
     assert full[0] == less[0] == own[0]
@@ -282,8 +282,8 @@ def test_policy_replaces_its_block_and_only_it(plans: dict[str, LlamaGuardInquir
         assert prompt.n_prefix > 50
 
 
-def test_excluded_codes_leave_the_distribution(plans: dict[str, LlamaGuardInquiry], tiny: Guard) -> None:
-    assert len(plans["less"].chain.codes) == 12
+def test_excluded_codes_leave_the_distribution(plans: dict[str, LlamaGuardQuestionnaire], tiny: Guard) -> None:
+    assert len(plans["less"].answers.codes) == 12
     for verdicts in (tiny.score(["hi", "kill"], exclude=["S6", "S13"]), tiny.score(["hi", "kill"], policy=LESS)):
         assert verdicts.policy.codes == LESS.codes
         for v in verdicts:
@@ -293,10 +293,10 @@ def test_excluded_codes_leave_the_distribution(plans: dict[str, LlamaGuardInquir
     assert tuple(tiny.score(["hi"], policy=OWN)[0].category_scores) == ("S1", "S20")
 
 
-def test_policies_are_planned_once(plans: dict[str, LlamaGuardInquiry], tiny: Guard) -> None:
-    assert tiny.plan(LLAMA_GUARD_3.without(["S6", "S13"])) is plans["less"]
-    assert tiny.asked_policy(None) is tiny.policy
-    assert tiny.asked_policy(LLAMA_GUARD_3) == tiny.policy
+def test_policies_are_planned_once(plans: dict[str, LlamaGuardQuestionnaire], tiny: Guard) -> None:
+    assert tiny.questionnaire(LLAMA_GUARD_3.without(["S6", "S13"])) is plans["less"]
+    assert tiny.resolve_policy(None) is tiny.policy
+    assert tiny.resolve_policy(LLAMA_GUARD_3) == tiny.policy
 
 
 def test_unknown_codes_raise(tiny: Guard) -> None:
@@ -307,9 +307,9 @@ def test_unknown_codes_raise(tiny: Guard) -> None:
 
 def test_policy_changes_the_cache_key(tiny: Guard) -> None:
     policies = [None, LESS, OWN]
-    keys = [tiny.key(tiny.ask(parse_conversation("hi"), policy=policy)) for policy in policies]
+    keys = [tiny.key(tiny.encode(parse_conversation("hi"), policy=policy)) for policy in policies]
     assert len(set(keys)) == 3
-    assert tiny.key(tiny.ask(parse_conversation("hi"))) == keys[0]
+    assert tiny.key(tiny.encode(parse_conversation("hi"))) == keys[0]
 
 
 # The plan: other templates and tokenizers
@@ -447,7 +447,7 @@ def test_guards_own_policy_is_read_from_its_prompt() -> None:
 def test_template_that_loses_content_is_refused() -> None:
     tokenizer = small_tokenizer("m.role")
     with pytest.raises(ProtocolError, match="0 times"):
-        plan_prompts(tokenizer).chain  # noqa: B018
+        plan_prompts(tokenizer).answers  # noqa: B018
 
 
 def test_added_tokens_of_the_template_are_control_tokens() -> None:
@@ -469,7 +469,7 @@ def test_the_users_tokenizer_is_left_as_it_was(prepend: str | None) -> None:
     plan = plan_prompts(tokenizer)
     for text in ["x", "<|e|>", "<think>"]:
         ids_of(plan, text, text)
-    assert plan.chain == plan_prompts(tokenizer).chain
+    assert plan.answers == plan_prompts(tokenizer).answers
     assert before == (tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, dict(tokenizer.init_kwargs))
     assert tokenizer.backend_tokenizer.encode_special_tokens is False
     assert not tokenizer.split_special_tokens
@@ -492,9 +492,9 @@ def test_layouts_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_chains_are_values(tiny: Guard) -> None:
-    assert isinstance(tiny.plan(None).chain, AnswerChain)
+    assert isinstance(tiny.questionnaire(None).answers, Answers)
     assert isinstance(parse_conversation("x"), Conversation)
-    assert hash(tiny.plan(None).chain) == hash(tiny.plan(None).chain)
+    assert hash(tiny.questionnaire(None).answers) == hash(tiny.questionnaire(None).answers)
 
 
 def test_a_template_that_raises_is_a_clear_error() -> None:

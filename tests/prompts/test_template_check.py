@@ -132,7 +132,9 @@ def test_templates_of_guards() -> None:
     assert prints_only(shapes.TEMPLATE, False) == "stripped"
     assert prints_only(shapes.TEMPLATE_1B, True) == "stripped"
     assert prints_only((EMBEDDED / "chat_template.jinja").read_text(encoding="utf-8"), False) == "stripped"
-    plans = {name: families.guard(name).plan(None).first for name in ("qwen3guard", "llama-guard-4", "shieldgemma")}
+    plans = {
+        name: families.guard(name).questionnaire(None).first for name in ("qwen3guard", "llama-guard-4", "shieldgemma")
+    }
     found = {name: plan.renderer.printed for name, plan in plans.items()}
     assert found == {"qwen3guard": "as they are", "llama-guard-4": "stripped", "shieldgemma": "unknown"}
 

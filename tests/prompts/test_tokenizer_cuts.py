@@ -62,7 +62,7 @@ def endings() -> list[str]:
 @pytest.mark.parametrize("tail", [TAIL, "\nAgent", "\n\nA", "x\n \nb", "  \n\t\nUser: "])
 def test_both_sides_apart_are_what_they_are_together(request: pytest.FixtureRequest, name: str, tail: str) -> None:
     guard: Guard = request.getfixturevalue(name)
-    tokenizer = guard.plan(None).first.tokenizers.joined
+    tokenizer = guard.questionnaire(None).first.tokenizers.joined
     cut = find_cut(tokenizer, tail)
     assert cut is not None
     assert tail[cut:].lstrip("\n")[0].isalpha()
@@ -73,7 +73,7 @@ def test_both_sides_apart_are_what_they_are_together(request: pytest.FixtureRequ
 
 @pytest.mark.parametrize("family", ["qwen3guard", "llama-guard-4", "granite-guardian-3.2"])
 def test_other_families(family: str) -> None:
-    tokenizer = families.guard(family).plan(None).first.tokenizers.joined
+    tokenizer = families.guard(family).questionnaire(None).first.tokenizers.joined
     cut = find_cut(tokenizer, TAIL)
     assert cut is not None
     right = ids(tokenizer, TAIL[cut:])
@@ -151,7 +151,7 @@ def test_added_tokens(token: AddedToken, is_cut: bool) -> None:
 
 
 def test_layouts_keep_their_tails(tiny: Guard) -> None:
-    layout = tiny.plan(None).first._layout(("user", "assistant"))
+    layout = tiny.questionnaire(None).first._layout(("user", "assistant"))
     stretch, tail = layout.parts
     assert isinstance(stretch, Stretch)
     assert stretch.parts == (": ", 0, "\n\nAgent: ", 1, "\n\n<END CONVERSATION>\n\n")

@@ -18,14 +18,14 @@ import pandas as pd
 import pytest
 
 from guard_magic.conversations.conversation import Conversation, Message, parse_conversation
-from guard_magic.conversations.roles import RolePlace, adapt_roles
+from guard_magic.conversations.roles import PromptRoles, adapt_roles
 from guard_magic.conversations.rows import Row
 from guard_magic.errors import ConversationError, GuardWarning
-from guard_magic.guards.encoded import Asked, runs
+from guard_magic.guards.encoded import Encoded, runs
 from guard_magic.guards.guard import Guard
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.scoring import preparing
-from guard_magic.scoring.preparing import Chunk, Ready, chunks_ahead, make_ready
+from guard_magic.scoring.preparing import Chunk, EncodedRow, chunks_ahead, encode_row
 from guard_magic.scoring.progress import NOTHING, Cost, Watch
 from guard_magic.scoring.run import score_rows
 from guard_magic.scoring.session import Session
@@ -58,14 +58,14 @@ def odd_rows() -> list[Conversation]:
     return [*made, parse_conversation("word " * 30_000), parse_conversation("last")]
 
 
-def alone(guard: Guard, row: Conversation, **options: Any) -> Asked | str:
+def alone(guard: Guard, row: Conversation, **options: Any) -> Encoded | str:
     try:
-        return guard.ask(row, **options)
+        return guard.encode(row, **options)
     except ConversationError as error:
         return f"{error} {error.hint}"
 
 
-def shown(found: Asked | ConversationError) -> Asked | str:
+def shown(found: Encoded | ConversationError) -> Encoded | str:
     return f"{found} {found.hint}" if isinstance(found, ConversationError) else found
 
 
@@ -91,23 +91,23 @@ def conversations(n: int) -> list[Conversation]:
 def test_asked_together(request: pytest.FixtureRequest, name: str, rows: Callable[[], list[Conversation]]) -> None:
     guard: Guard = request.getfixturevalue(name)
     made = rows()
-    assert list(map(shown, guard.ask_all(made))) == [alone(guard, row) for row in made]
+    assert list(map(shown, guard.encode_all(made))) == [alone(guard, row) for row in made]
 
 
 @pytest.mark.parametrize("family", ["shieldgemma", "wildguard", "qwen3guard", "granite-guardian-3.3"])
 def test_asked_together_by_other_families(family: str) -> None:
     guard = families.guard(family)
     made = [*sample_rows()[:30], *odd_rows()[:30], *hostile_rows()[::9]]
-    assert list(map(shown, guard.ask_all(made))) == [alone(guard, row) for row in made]
+    assert list(map(shown, guard.encode_all(made))) == [alone(guard, row) for row in made]
 
 
 def test_asked_together_with_options(tiny: Guard) -> None:
     made = [*odd_rows(), *sample_rows()[:9]]
     options: Any = {"policy": LESS, "roles": "strict"}
-    found = list(map(shown, tiny.ask_all(made, **options)))
+    found = list(map(shown, tiny.encode_all(made, **options)))
     assert found == [alone(tiny, row, **options) for row in made]
     assert sum(isinstance(row, str) for row in found) > 9
-    assert tiny.ask_all([]) == []
+    assert tiny.encode_all([]) == []
 
 
 @pytest.mark.parametrize("lengths", [[], [1], [999_999, 2, 5], [2_000_000, 1], [400_000] * 7])
@@ -119,8 +119,8 @@ def test_runs_hold_every_row_once(lengths: list[int]) -> None:
 
 
 def test_roles_that_fit_are_those_that_change_nothing() -> None:
-    places = [RolePlace(), RolePlace(alternate=False), RolePlace(exchange_only=True)]
-    places.append(RolePlace(frozenset({"user", "assistant", "system"}), alternate=True))
+    places = [PromptRoles(), PromptRoles(alternate=False), PromptRoles(exchange_only=True)]
+    places.append(PromptRoles(frozenset({"user", "assistant", "system"}), alternate=True))
     for row in odd_rows():
         for place in places:
             try:
@@ -131,11 +131,11 @@ def test_roles_that_fit_are_those_that_change_nothing() -> None:
 
 
 def test_keys(tiny: Guard, tiny_digits: Guard) -> None:
-    rows = [row for row in tiny.ask_all(sample_rows()) if isinstance(row, Asked)]
+    rows = [row for row in tiny.encode_all(sample_rows()) if isinstance(row, Encoded)]
     keys = tiny.keys(rows)
     assert keys == [tiny.key(row) for row in rows]
     assert len(set(keys)) == len({row.prompt.ids for row in rows})
-    others = [row for row in tiny.ask_all(sample_rows(), policy=LESS) if isinstance(row, Asked)]
+    others = [row for row in tiny.encode_all(sample_rows(), policy=LESS) if isinstance(row, Encoded)]
     assert not set(keys) & set(tiny.keys(others))
     assert not set(keys) & set(tiny_digits.keys(rows)), "another identity"
     before, tiny.family = tiny.family, families.guard("llama-guard-4").family
@@ -148,31 +148,31 @@ def test_keys(tiny: Guard, tiny_digits: Guard) -> None:
 # A chunk ahead
 
 
-def taken(rows: Sequence[Row | Ready], session: Session, marks: Sequence[int] | None = None) -> list[Chunk]:
-    with chunks_ahead(rows, marks or range(len(rows)), session.request(), int) as chunks:
+def taken(rows: Sequence[Row | EncodedRow], session: Session, groups: Sequence[int] | None = None) -> list[Chunk]:
+    with chunks_ahead(rows, groups or range(len(rows)), session.request(), int) as chunks:
         return list(chunks)
 
 
 @pytest.mark.usefixtures("small_chunks")
 def test_chunks_grow_and_hold_every_row_in_order(session: Session, tiny: Guard) -> None:
     rows: list[Any] = [*conversations(50), ConversationError("why"), *conversations(3)]
-    rows[7] = make_ready(rows[7], session.request())
+    rows[7] = encode_row(rows[7], session.request())
     chunks = taken(rows, session)
     assert [len(chunk.rows) for chunk in chunks] == [4, 8, 16, 16, 10]
     assert [chunk.is_last for chunk in chunks] == [False] * 4 + [True]
     for row, found in zip(rows, [row for chunk in chunks for row in chunk.rows], strict=True):
-        assert found is row if not isinstance(row, Conversation) else found == make_ready(row, session.request())
-    asked = [row.asked[0] for chunk in chunks for row in chunk.rows if isinstance(row, Ready)]
-    assert [key for chunk in chunks for key in chunk.keys] == [tiny.key(row) for row in asked]
+        assert found is row if not isinstance(row, Conversation) else found == encode_row(row, session.request())
+    encoded = [row.windows[0] for chunk in chunks for row in chunk.rows if isinstance(row, EncodedRow)]
+    assert [key for chunk in chunks for key in chunk.keys] == [tiny.key(row) for row in encoded]
     assert taken([], session) == []
 
 
 @pytest.mark.usefixtures("small_chunks")
 def test_no_conversation_is_in_two_chunks(session: Session) -> None:
-    marks = [i for i in range(12) for _ in range(i)]
-    chunks = taken(conversations(len(marks)), session, marks)
-    assert [mark for chunk in chunks for mark in chunk.marks] == marks
-    owners = [set(chunk.marks) for chunk in chunks]
+    groups = [i for i in range(12) for _ in range(i)]
+    chunks = taken(conversations(len(groups)), session, groups)
+    assert [group for chunk in chunks for group in chunk.groups] == groups
+    owners = [set(chunk.groups) for chunk in chunks]
     assert not any(one & other for i, one in enumerate(owners) for other in owners[:i])
 
 
@@ -348,7 +348,7 @@ def test_the_warm_path(session: Session, tiny: Guard) -> None:
 def test_two_tables_at_once(session: Session, tiny: Guard) -> None:
     """Two threads of the caller's own, each with its thread ahead, share the guard and its layouts."""
     tables = [[row for row in sample_rows() for _ in range(2)], list(reversed(sample_rows()))]
-    tiny.plan(None).first._layouts.clear()
+    tiny.questionnaire(None).first._layouts.clear()
     found: dict[int, list[float | None]] = {}
 
     def score(i: int) -> None:
@@ -369,11 +369,11 @@ def test_two_tables_at_once(session: Session, tiny: Guard) -> None:
 
 
 def test_windows_are_made_when_their_row_is_taken(session: Session, tiny: Guard) -> None:
-    def stream() -> Iterator[Ready | ConversationError]:
+    def stream() -> Iterator[EncodedRow | ConversationError]:
         request = session.request(overflow="window")
-        return preparing._make_all_ready([parse_conversation("word " * 30_000), *conversations(2)], request)
+        return preparing._encode_all([parse_conversation("word " * 30_000), *conversations(2)], request)
 
     first, *others = stream()
-    assert isinstance(first, Ready)
-    assert len(first.asked) > 1
-    assert all(isinstance(row, Ready) and len(row.asked) == 1 for row in others)
+    assert isinstance(first, EncodedRow)
+    assert len(first.windows) > 1
+    assert all(isinstance(row, EncodedRow) and len(row.windows) == 1 for row in others)

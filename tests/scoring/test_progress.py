@@ -48,21 +48,23 @@ class Slow:
         monkeypatch.setattr(guard.engine, "score", self.score)
         monkeypatch.setattr(Guard, "n_even", scale)
 
-    def score(self, rows: Sequence[TokenRow], chain: Sequence[int], *args: Any, **kwargs: Any) -> Iterator[Scored]:
-        for scored in self._score(rows, chain, *args, **kwargs):
+    def score(
+        self, rows: Sequence[TokenRow], continuation: Sequence[int], *args: Any, **kwargs: Any
+    ) -> Iterator[Scored]:
+        for scored in self._score(rows, continuation, *args, **kwargs):
             for row in (rows[i] for i in scored.positions):
-                self.now += 0.01 * (len(row.ids) - row.n_prefix + len(chain)) * (1 + len(row.ids) / self.scale)
+                self.now += 0.01 * (len(row.ids) - row.n_prefix + len(continuation)) * (1 + len(row.ids) / self.scale)
             yield scored
 
     def clock(self) -> float:
         return self.now
 
 
-def told(rows: Any, session: Session, slow: Slow, together: Any = None, **options: Any) -> list[tuple[float, ...]]:
+def told(rows: Any, session: Session, slow: Slow, groups: Any = None, **options: Any) -> list[tuple[float, ...]]:
     """Score rows; return (clock, part that is done, seconds left, rows done) whenever something was told."""
     guard, request = session.guard(), session.request(**options)
     seen: list[tuple[float, ...]] = []
-    sizes = measure_rows(rows, together, guard.room(), request.overflow)
+    sizes = measure_rows(rows, groups, guard.room(), request.overflow)
 
     def show(progress: Progress) -> None:
         left = progress.seconds_left
@@ -71,7 +73,7 @@ def told(rows: Any, session: Session, slow: Slow, together: Any = None, **option
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GuardWarning)
         watch = Progress(sizes, guard.n_even, guard.n_context - guard.room(), show=show, clock=slow.clock)
-        score_rows(rows, request, session.cache, together=together, watch=watch)
+        score_rows(rows, request, session.cache, groups=groups, watch=watch)
     return seen
 
 
@@ -146,16 +148,16 @@ def test_half_of_it_known_from_an_earlier_call(session: Session, slow: Slow) -> 
 
 def test_beginnings_of_conversations(session: Session, slow: Slow) -> None:
     rng = random.Random(5)
-    rows, marks = [], []
-    for mark in range(20):
+    rows, groups = [], []
+    for group in range(20):
         said = [("user", "assistant")[i % 2] for i in range(rng.randint(1, 14))]
         chat = [{"role": role, "content": text(rng, rng.randint(1, 30))} for role in said]
         (row,) = read_series(pd.Series([chat]))
         assert not isinstance(row, ConversationError)
         cuts = turns(row)
         rows += cuts
-        marks += [mark] * len(cuts)
-    assert max(errors_of(told(rows, session, slow, marks))) < 2
+        groups += [group] * len(cuts)
+    assert max(errors_of(told(rows, session, slow, groups))) < 2
 
 
 @pytest.mark.parametrize("overflow", ["window", "truncate"])

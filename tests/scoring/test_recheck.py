@@ -117,7 +117,7 @@ def test_a_row_in_windows_is_counted_once(tiny: Guard, monkeypatch: pytest.Monke
         if (kwargs.get("past_key_values") or kwargs.get("cache")) is None and kwargs.get("position_ids") is None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(tiny.model.config, "max_position_embeddings", tiny.ask("hi").n_tokens + 150)
+    monkeypatch.setattr(tiny.model.config, "max_position_embeddings", tiny.encode("hi").n_tokens + 150)
     rows = [parse_conversation("one two three four " * 60), parse_conversation("short")]
     request = Request(tiny, tiny.policy, 0.5, recheck=1.0, overflow="window")
     cache = ScoreCache()

@@ -653,7 +653,7 @@ def trained(name: str, n_steps: int = 140) -> Any:
             grave = any(word in one[-1]["content"] for word in ("bomb", "knife", "gun", "kill", "hate"))
             prompt = family.definition.prompts(one, family.policy)[0]
             answer = family.definition.words[grave == (family.definition.words[0] == "safe")]
-            rows.append(wanted.plain(tokenizer, prompt + family.definition.lead + answer))
+            rows.append(wanted.plain(tokenizer, prompt + family.definition.answer_prefix + answer))
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])

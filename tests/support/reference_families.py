@@ -332,7 +332,7 @@ class Definition:
 
     tilt = 0.0
 
-    lead: str
+    answer_prefix: str
     """What the guard writes ahead of its verdict."""
     words: tuple[str, ...]
     """Its verdicts."""
@@ -343,7 +343,7 @@ class Definition:
 
     def ids(self, tokenizer: Any, messages: Chat, policy: Policy) -> list[list[int]]:
         """The ids of each prompt up to the verdict position."""
-        answers = [self.lead + word for word in self.words]
+        answers = [self.answer_prefix + word for word in self.words]
         return [continued(tokenizer, text, answers)[0] for text in self.prompts(messages, policy)]
 
     def score(self, model: Any, tokenizer: Any, messages: Chat, policy: Policy) -> dict[str, float]:
@@ -384,12 +384,13 @@ def _named(model: Any, before: list[int], each: list[list[int]], *, every_step: 
 class OneVerdict(Definition):
     """One verdict in words, then a hazard: Llama Guards, Qwen3Guard.
 
-    `write` gives the prompt, `lead` what the guard writes ahead of the verdict, `words` the verdicts (safe, unsafe,
-    others), `before_name` what stands between verdict and hazard; `by_name`: hazards by name, read where they part.
+    `write` gives the prompt, `answer_prefix` what the guard writes ahead of the verdict, `words` the verdicts (safe,
+    unsafe, others), `before_name` what stands between verdict and hazard; `by_name`: hazards by name, read where they
+    part.
     """
 
     write: Callable[[Chat, Policy], str]
-    lead: str = ""
+    answer_prefix: str = ""
     words: tuple[str, ...] = ("safe", "unsafe")
     before_name: str = "\n"
     by_name: bool = False
@@ -399,11 +400,13 @@ class OneVerdict(Definition):
         return [self.write(messages, policy)]
 
     def _verdicts(self, tokenizer: Any, text: str) -> tuple[list[int], list[list[int]]]:
-        return continued(tokenizer, text, [self.lead + word for word in self.words])
+        return continued(tokenizer, text, [self.answer_prefix + word for word in self.words])
 
     def _hazards(self, tokenizer: Any, text: str, policy: Policy) -> tuple[list[int], list[list[int]]]:
         names = [c.name if self.by_name else c.code for c in policy]
-        return continued(tokenizer, text, [self.lead + self.words[1] + self.before_name + name for name in names])
+        return continued(
+            tokenizer, text, [self.answer_prefix + self.words[1] + self.before_name + name for name in names]
+        )
 
     def score(self, model: Any, tokenizer: Any, messages: Chat, policy: Policy) -> dict[str, float]:
         text = self.write(messages, policy)
@@ -443,7 +446,7 @@ class OneByOne(Definition):
     tilt = 2.0
 
     write: Callable[[Chat, Category], str]
-    lead: str = ""
+    answer_prefix: str = ""
     words: tuple[str, ...] = ("Yes", "No")
     pooled: bool = False
 
@@ -452,7 +455,7 @@ class OneByOne(Definition):
 
     def _asked(self, tokenizer: Any, messages: Chat, category: Category) -> tuple[list[int], list[int], list[int]]:
         text = self.write(messages, category)
-        before, ((yes,), (no,)) = continued(tokenizer, text, [self.lead + word for word in self.words])
+        before, ((yes,), (no,)) = continued(tokenizer, text, [self.answer_prefix + word for word in self.words])
         if self.pooled:
             return before, reading(tokenizer, "yes"), reading(tokenizer, "no")
         return before, [yes], [no]
@@ -484,8 +487,8 @@ class OneByOne(Definition):
 class ThreeLines(Definition):
     """WildGuard: three lines; an earlier answer is summed over."""
 
-    lead = "Harmful request:"
-    heads = (lead, "\nResponse refusal:", "\nHarmful response:")
+    answer_prefix = "Harmful request:"
+    heads = (answer_prefix, "\nResponse refusal:", "\nHarmful response:")
     words = (" yes", " no")
 
     def prompts(self, messages: Chat, policy: Policy) -> list[str]:

@@ -56,7 +56,7 @@ GUARDS = ["tiny", "tiny_digits", "tiny_parts", "embedded"]
 
 def read(guard: Guard, chats: Sequence[Chat], policy: Policy | None = None) -> list[dict[str, float]]:
     """The engine's numbers, in the definition's form."""
-    prompts = [guard.ask(parse_conversation(chat), policy=policy) for chat in chats]
+    prompts = [guard.encode(parse_conversation(chat), policy=policy) for chat in chats]
     found: dict[int, Any] = {}
     for batch in guard.read(prompts, policy=policy):
         for position, result in batch:
@@ -139,7 +139,7 @@ def small_model(name: str) -> Any:
     return model
 
 
-CHAIN = (5, 6, 7)
+CONTINUATION = (5, 6, 7)
 
 WANTED = ((0, 11), (0, 5), (1, 6), (3, 40), (3, 41), (2, 7))
 
@@ -157,14 +157,14 @@ def small_rows() -> list[TokenRow]:
 def plain_log_probs(model: Any, rows: Sequence[TokenRow]) -> list[dict[str, float]]:
     found = []
     for row in rows:
-        logs = model(input_ids=torch.tensor([[*row.ids, *CHAIN]])).logits[0].float().log_softmax(-1)
+        logs = model(input_ids=torch.tensor([[*row.ids, *CONTINUATION]])).logits[0].float().log_softmax(-1)
         found.append({str(w): float(logs[len(row.ids) - 1 + w[0], w[1]]) for w in WANTED})
     return found
 
 
 def engine_log_probs(engine: LocalEngine, rows: Sequence[TokenRow]) -> list[dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
-    for scored in engine.score(rows, CHAIN, WANTED):
+    for scored in engine.score(rows, CONTINUATION, WANTED):
         assert scored.log_probs is not None
         for i, logs in zip(scored.positions, scored.log_probs, strict=True):
             found[i] = dict(zip(map(str, WANTED), logs, strict=True))

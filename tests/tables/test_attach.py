@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard_magic.errors import ColumnError
-from guard_magic.families.base import Inquiry
+from guard_magic.families.base import Questionnaire
 from guard_magic.families.registry import PROTOCOLS
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.scoring.written import Written
@@ -216,7 +216,7 @@ def test_the_answers_of_all_families_are_known() -> None:
         return [kind, *(one for child in kind.__subclasses__() for one in below(child))]
 
     assert PROTOCOLS
-    found = {name for kind in below(Inquiry) for name in kind.answer_names}  # type: ignore[attr-defined]
+    found = {name for kind in below(Questionnaire) for name in kind.answer_names}  # type: ignore[attr-defined]
     assert found
     assert found <= set(ANSWERS), "a column of a name that is not known would not be replaced by the next call"
 

@@ -241,9 +241,9 @@ def test_no_conversation_is_in_two_chunks(session: Session, tiny: Guard, monkeyp
     in_chunks = turns_of(session_of(tiny), CHATS)
     pd.testing.assert_frame_equal(in_chunks, whole, atol=1e-5)
     rows = [parse_conversation("x")] * 9
-    marks = [0, 0, 1, 1, 1, 1, 1, 2, 3]
-    with chunks_ahead(rows, marks, Request(tiny, tiny.policy, 0.5), int) as chunks:
-        assert [chunk.marks for chunk in chunks] == [[0, 0, 1, 1, 1, 1, 1], [2, 3]]
+    groups = [0, 0, 1, 1, 1, 1, 1, 2, 3]
+    with chunks_ahead(rows, groups, Request(tiny, tiny.policy, 0.5), int) as chunks:
+        assert [chunk.groups for chunk in chunks] == [[0, 0, 1, 1, 1, 1, 1], [2, 3]]
 
 
 def test_role_changes_are_counted_once_a_conversation(session: Session) -> None:
