@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# For tests, read and never imported, so that their own dependencies are not needed: llama-models, mistral-common and
+# dashscope hold the vocabularies of Llama 3 and 4, Mistral and Qwen, axe-playwright-python holds axe-core.
+ONLY_READ := llama-models mistral-common dashscope axe-playwright-python
 
-.PHONY: demo test lint lab train setup clean
+.PHONY: demo test test-newest lint lab train setup clean
 
 demo: setup
 	$(BIN)/python notebooks/run_demo.py
@@ -16,6 +19,19 @@ JOBS ?= 2
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not browser"
 	$(BIN)/python -m pytest -m browser
+
+# The tests without a browser, with the newest release of everything: what a fresh install brings today.
+NEWEST := .venv-newest
+NEW_PIP := $(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade
+
+test-newest:
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEW_PIP) pip
+	$(NEW_PIP) torch
+	$(NEW_PIP) --no-deps $(ONLY_READ)
+	$(NEW_PIP) --group dev -e .
+	$(NEWEST)/bin/python -m pip list | grep -iE "^(torch|transformers|tokenizers|pandas|numpy|ipython|gguf) "
+	$(NEWEST)/bin/python -m pytest -n $(JOBS) --dist loadfile -m "not browser"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -50,15 +66,13 @@ $(DATA)/train.jsonl.gz: | $(STAMP)
 setup: $(STAMP)
 
 # torch first and pinned: a CPU build where there is one, and nothing later replaces it.
-# For tests, read and never imported, so that their own dependencies are not needed: llama-models, mistral-common and
-# dashscope hold the vocabularies of Llama 3 and 4, Mistral and Qwen, axe-playwright-python holds axe-core.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(PIP) "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	$(PIP) --no-deps llama-models mistral-common dashscope axe-playwright-python
+	$(PIP) --no-deps $(ONLY_READ)
 	$(PIP) --group dev -e .
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(NEWEST) build dist
