@@ -47,9 +47,11 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_CODE, ids=name)
 def test_code_blocks_run_and_print_what_is_shown(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # what is shown is what a laptop prints
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     run = [block for block in documents.blocks(page) if block.not_run is None]
     printed = documents.run([block.code for block in run], tmp_path)

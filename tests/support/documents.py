@@ -99,7 +99,8 @@ def renewed(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
     todo = [block for block in blocks(path) if block.not_run is None]
     with tempfile.TemporaryDirectory() as folder:
-        printed = run([block.code for block in todo], Path(folder)) if todo else []
+        shows = any(block.output is not None for block in todo)
+        printed = run([block.code for block in todo], Path(folder)) if shows else [""] * len(todo)
     for block, now in zip(todo, printed, strict=True):
         if block.output is not None and difference(block.output, now):
             shown = f"```python\n{block.code}```\n\n```text\n"
