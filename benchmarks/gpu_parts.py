@@ -196,8 +196,9 @@ class _First(Watch):
 
 def public(bench: Bench, found: Found) -> None:
     """Score the rows through the public path, rows encoded in its own thread; and what the host has to do."""
+    from guard_magic.guards.request import Request
     from guard_magic.scoring.cache import ScoreCache
-    from guard_magic.scoring.run import Request, score_rows
+    from guard_magic.scoring.run import score_rows
 
     bench.guard.score([bench.rows[0].chat])
     chats = [parse_conversation(row.chat) for row in bench.rows]

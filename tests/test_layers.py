@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "guard_magic"
 
 LAYERS = [
     "errors",
+    "aside",
     "characters",
     "callers",
     "checks",
@@ -39,7 +40,7 @@ LAYERS = [
     "__init__",
 ]
 LAZY_SEAMS = {("__init__", "magics"), ("scoring", "guards")}
-TYPE_ONLY = {("__init__", "guards"), ("accessor", "guards"), ("scoring", "guards")}
+TYPE_ONLY = {("api", "guards"), ("scoring", "guards"), ("tables", "guards"), ("review", "guards")}
 HEAVY = {"torch", "transformers", "IPython", "ipywidgets", "anywidget", "accelerate", "gguf", "tokenizers"}
 HOMES = {
     "torch": {"engine", "guards"},
@@ -121,3 +122,35 @@ def test_load_ext_is_light() -> None:
     loaded = loaded_after(f"{shell}\ns.run_line_magic('load_ext', 'guard_magic')")
     assert "guard_magic" in loaded
     assert not loaded & (HEAVY - {"IPython"})
+
+
+def test_the_engine_knows_token_ids_only() -> None:
+    """It runs where conversations, families, prompts, policies and verdicts cannot even be imported."""
+    script = """
+import sys
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        wings = ("conversations", "families", "prompts", "policy", "verdict", "guards", "scoring")
+        if name.split(".")[:1] == ["guard_magic"] and name.split(".")[1:2] and name.split(".")[1] in wings:
+            raise ImportError(name)
+import importlib.util, types
+package = types.ModuleType("guard_magic")
+package.__path__ = [%r]
+sys.modules["guard_magic"] = package
+sys.meta_path.insert(0, Nothing())
+import pkgutil
+import guard_magic.engine
+for module in pkgutil.iter_modules(guard_magic.engine.__path__):
+    importlib.import_module(f"guard_magic.engine.{module.name}")
+from transformers import LlamaConfig, LlamaForCausalLM
+from guard_magic.engine.local import LocalEngine, TokenRow
+sizes = dict(vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+model = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
+(scored,) = LocalEngine(model).score([TokenRow((1, 2, 3))], [4], [(0, 5), (1, 6)])
+print(scored.log_probs)
+"""
+    done = subprocess.run([sys.executable, "-c", script % str(PACKAGE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    ((first, second),) = json.loads(done.stdout.splitlines()[-1])
+    assert first < 0
+    assert second < 0

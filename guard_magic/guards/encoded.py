@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -18,20 +18,11 @@ from guard_magic.families.base import Question
 from guard_magic.prompts.plan import Prompt
 
 __all__ = [
-    "MAX_CONVERSATION",
     "Encoded",
-    "check_size",
     "checked_conversations",
-    "longest_prompt",
     "make_keys",
-    "runs",
     "token_rows",
 ]
-
-MAX_CONVERSATION = 4_000_000
-"""Characters of all messages of a conversation together, at the most: tokenizing these takes about 400 MB."""
-_TOGETHER = 1_000_000
-"""Characters tokenized together: their ids and what the tokenizer makes of them take about 100 bytes each at worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +50,6 @@ class Encoded:
     def n_neutralised(self) -> int:
         """Pieces of structural text in the contents that were rewritten."""
         return self.prompt.n_neutralised
-
-
-def check_size(conversation: Conversation) -> None:
-    """Refuse, before anything is made of it, a conversation that takes too much memory only to be measured."""
-    n_characters = sum(len(message.content) for message in conversation.messages)
-    if n_characters > MAX_CONVERSATION:
-        raise ConversationError(
-            f"the conversation has {n_characters:,} characters in {len(conversation):,} messages; "
-            f"at most {MAX_CONVERSATION:,} are read",
-            hint="Split it into several conversations and score each.",
-        )
 
 
 def checked_conversations(values: object) -> list[object]:
@@ -102,18 +82,6 @@ def _not_many(values: object, hint: str) -> ConversationError:
     return ConversationError(f"expected a list of conversations, got {kind}: {shorten(values)}", hint=hint)
 
 
-def runs(conversations: Sequence[Conversation]) -> Iterator[Sequence[Conversation]]:
-    """Cut conversations, in order, into runs whose prompts are made together: their texts fit into memory."""
-    start = n_characters = 0
-    for i, conversation in enumerate(conversations):
-        n_characters += sum(len(message.content) for message in conversation.messages)
-        if n_characters > _TOGETHER:
-            yield conversations[start : i + 1]
-            start, n_characters = i + 1, 0
-    if start < len(conversations):
-        yield conversations[start:]
-
-
 def make_keys(rows: Sequence[Encoded], whose: str) -> list[bytes]:
     """Return a key for each row: of who is asked, what is read, and the token ids."""
     known: dict[int, bytes] = {}
@@ -130,11 +98,6 @@ def make_keys(rows: Sequence[Encoded], whose: str) -> list[bytes]:
             digest.update(array("i", prompt.ids))
         found.append(digest.digest())
     return found
-
-
-def longest_prompt(questions: Sequence[Question], prompts: Sequence[Prompt]) -> int:
-    """Return the tokens of the longest prompt with what is appended to it."""
-    return max(len(p.ids) + len(q.continuation.tokens) for p, q in zip(prompts, questions, strict=True))
 
 
 def token_rows(

@@ -14,7 +14,7 @@ from guard_magic.callers import warn_caller
 from guard_magic.characters import spell_hidden
 from guard_magic.checks import checked_flag, checked_guard_name, checked_share
 from guard_magic.conversations.conversation import Conversation, parse_conversation
-from guard_magic.conversations.roles import RoleChanges, RoleRules, adapt_roles, checked_roles, try_adapt
+from guard_magic.conversations.roles import RoleRules, adapt_roles, checked_roles
 from guard_magic.engine.batching import group_positions
 from guard_magic.engine.local import LocalEngine
 from guard_magic.errors import (
@@ -27,18 +27,18 @@ from guard_magic.errors import (
 )
 from guard_magic.families.base import GuardFamily, Questionnaire
 from guard_magic.families.registry import checked_protocol, find_protocol
-from guard_magic.guards.encoded import Encoded, check_size, checked_conversations, longest_prompt, make_keys, runs
+from guard_magic.guards.encoded import Encoded, checked_conversations, make_keys
+from guard_magic.guards.encoder import PROBE, Encoder
 from guard_magic.guards.evidence import check_parts, evidence_of, try_model
+from guard_magic.guards.judging import judge_rows
 from guard_magic.guards.reading import read_rows
+from guard_magic.guards.request import Request, encode_rows
 from guard_magic.policy import Policy, as_policy
-from guard_magic.prompts.plan import Prompt
-from guard_magic.verdict import Reading, Verdict, Verdicts, judge, unscored
+from guard_magic.verdict import Reading, Verdicts
 
 __all__ = ["Encoded", "Guard"]
 
 _UNIQUE = itertools.count(1)
-_MAX_PLANS = 16
-_PROBE = parse_conversation("What is the capital of France?")
 
 
 class Guard:
@@ -101,8 +101,7 @@ class Guard:
         self.family: GuardFamily = find_protocol(evidence_of(model, tokenizer, name), protocol)
         self._tokenizer = tokenizer
         self._identity = identity or f"{name}#{next(_UNIQUE)}"
-        self._questionnaires: dict[Policy | None, Questionnaire] = {}
-        self._answer_prefix = self.family.answer_prefixes[0]
+        self._encoder = Encoder(name, self.family, tokenizer, lambda: self.n_context)
         self._choose_answer_prefix()
         if compiles and not self.engine.packs:
             warn_caller(
@@ -163,7 +162,7 @@ class Guard:
 
     def room(self, policy: Policy | None = None) -> int:
         """Return how many tokens of the context are left for a conversation, about."""
-        return max(self.n_context - longest_prompt(*self.questionnaire(policy).encode(_PROBE)), 1)
+        return self._encoder.room(policy)
 
     @property
     def protocol(self) -> str:
@@ -177,15 +176,7 @@ class Guard:
 
     def questionnaire(self, policy: object) -> Questionnaire:
         """Return how this guard asks about `policy` (None: its own), whatever `as_policy` reads."""
-        policy = None if policy is None else as_policy(policy)
-        if policy not in self._questionnaires:
-            made = self.family.questionnaire(
-                self._tokenizer, policy, answer_prefix=self._answer_prefix, like=self._questionnaires.get(None)
-            )
-            if len(self._questionnaires) > _MAX_PLANS:
-                self._questionnaires = {None: self._questionnaires[None]}
-            self._questionnaires[policy] = made
-        return self._questionnaires[policy]
+        return self._encoder.questionnaire(policy)
 
     def resolve_policy(self, policy: object = None, exclude: Iterable[str] | None = ()) -> Policy:
         """Return the policy that is asked about: `policy` (None: the guard's own), less `exclude`.
@@ -226,60 +217,11 @@ class Guard:
         self, conversations: Sequence[Conversation], *, policy: Policy | None = None, roles: RoleRules = "merge"
     ) -> list[Encoded | ConversationError]:
         """Encode conversations, in order; one that `encode` refuses is its error. Faster than one by one."""
-        return [found for run in runs(conversations) for found in self._encode_run(run, policy, roles)]
-
-    def _encode_run(
-        self, conversations: Sequence[Conversation], policy: Policy | None, roles: RoleRules
-    ) -> list[Encoded | ConversationError]:
-        prompt_roles, n_context = self.family.roles, self.n_context
-        adapted = [
-            self._try_size(try_adapt(conversation, roles, prompt_roles), policy) for conversation in conversations
-        ]
-        found = iter(self.questionnaire(policy).encode_all([pair[0] for pair in adapted if isinstance(pair, tuple)]))
-        rows: list[Encoded | ConversationError] = []
-        for pair in adapted:
-            if isinstance(pair, ConversationError):
-                rows.append(pair)
-                continue
-            encoded = next(found)
-            if isinstance(encoded, ConversationError):
-                rows.append(encoded)
-                continue
-            n_longest = longest_prompt(*encoded)
-            fits = n_longest <= n_context
-            rows.append(Encoded(pair[0], *encoded, pair[1]) if fits else self._too_long(encoded[1], n_longest))
-        return rows
-
-    def _try_size(
-        self, adapted: tuple[Conversation, RoleChanges] | ConversationError, policy: Policy | None
-    ) -> tuple[Conversation, RoleChanges] | ConversationError:
-        """Return why a conversation surely has no place, looked at before it is rendered; else what was given."""
-        if isinstance(adapted, ConversationError):
-            return adapted
-        try:
-            check_size(adapted[0])
-        except ConversationError as error:
-            return error
-        n_least = self.questionnaire(policy).first.least_tokens(adapted[0], self.n_context)
-        return adapted if n_least <= self.n_context else self._refusal(f"at least {n_least:,}", self.n_context)
-
-    def _too_long(self, prompts: Sequence[Prompt], n_longest: int) -> ConversationError:
-        n_prompt = max(len(prompt.ids) for prompt in prompts)
-        return self._refusal(f"{n_prompt:,}", self.n_context - (n_longest - n_prompt))
-
-    def _refusal(self, amount: str, n_most: int) -> ConversationError:
-        return ConversationError(
-            f"the conversation is too long: {amount} tokens, and {spell_hidden(self.name)} reads {n_most:,}",
-            hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
-        )
+        return self._encoder.encode_all(conversations, policy, roles)
 
     def fits(self, conversation: Conversation, *, policy: Policy | None = None, roles: RoleRules = "merge") -> bool:
         """Say whether a conversation is short enough for the guard; what else `encode` refuses is raised here too."""
-        adapted, _ = adapt_roles(conversation, roles, self.family.roles)
-        check_size(adapted)
-        if self.questionnaire(policy).first.least_tokens(adapted, self.n_context) > self.n_context:
-            return False
-        return longest_prompt(*self.questionnaire(policy).encode(adapted)) <= self.n_context
+        return self._encoder.fits(conversation, policy, roles)
 
     def key(self, encoded: Encoded) -> bytes:
         """Return the cache key of a row: token ids + guard identity + number format + what is read."""
@@ -384,52 +326,10 @@ class Guard:
         """
         values = checked_conversations(conversations)
         flag_at, writes = checked_share("threshold", threshold), checked_flag("generate", generate)
-        checked_roles(roles)
-        asked_policy = self.resolve_policy(policy, exclude)
-        other_policy = None if asked_policy == self.policy else asked_policy
-        rows = self._try_encode_all(values, other_policy, roles)
-        encoded = [row for row in rows if isinstance(row, Encoded)]
-        results: dict[int, Reading | ScoreError] = {}
-        for batch in self.read(encoded, policy=other_policy):
-            results.update(batch)
-        ordered = [results[i] for i in range(len(encoded))]
-        texts = self._texts(encoded, ordered, other_policy) if writes else [None] * len(encoded)
-        judged = iter(
-            self.verdict(row, result, asked_policy, flag_at, text)
-            for row, result, text in zip(encoded, ordered, texts, strict=True)
-        )
-        lost = {"threshold": flag_at, "guard": self.label}
-        return Verdicts(
-            [next(judged) if isinstance(row, Encoded) else unscored(row, **lost) for row in rows],  # type: ignore[arg-type]
-            asked_policy,
-            self.answer_names,
-        )
-
-    def verdict(
-        self, encoded: Encoded, result: Reading | ScoreError, policy: Policy, threshold: float, text: str | None = None
-    ) -> Verdict:
-        """Judge one result."""
-        role, n_neutralised = encoded.conversation.assessed.role, encoded.n_neutralised
-        if isinstance(result, ScoreError):
-            return unscored(
-                result,
-                threshold=threshold,
-                guard=self.label,
-                assessed_role=role,
-                n_tokens=encoded.n_tokens,
-                n_neutralised=n_neutralised,
-                policy=policy,
-            )
-        return judge(
-            result,
-            policy,
-            threshold=threshold,
-            guard=self.label,
-            assessed_role=role,
-            min_verdict_mass=self.min_verdict_mass,
-            generated_text=text,
-            n_neutralised=n_neutralised,
-        )
+        request = Request(self, self.resolve_policy(policy, exclude), flag_at, checked_roles(roles), writes)
+        rows = list(encode_rows([_try_parse(value) for value in values], request))
+        verdicts, _ = judge_rows(rows, request)
+        return Verdicts(verdicts, request.policy, self.answer_names)
 
     def close(self) -> None:
         """Drop the model; verdicts made by it stay valid."""
@@ -450,25 +350,6 @@ class Guard:
             hint="Load it where it is needed, guard_magic.load(...) once in each process; verdicts can be pickled.",
         )
 
-    def _texts(
-        self, encoded: Sequence[Encoded], results: Sequence[Reading | ScoreError], policy: Policy | None
-    ) -> list[str | None]:
-        readable = [(i, result) for i, result in enumerate(results) if isinstance(result, Reading)]
-        texts: list[str | None] = [None] * len(encoded)
-        written = self.write([encoded[i] for i, _ in readable], [reading for _, reading in readable], policy=policy)
-        for (i, _), text in zip(readable, written, strict=True):
-            texts[i] = text
-        return texts
-
-    def _try_encode_all(
-        self, values: Sequence[object], policy: Policy | None, roles: RoleRules
-    ) -> list[Encoded | ConversationError]:
-        read = [_try_parse(value) for value in values]
-        encoded = iter(
-            self.encode_all([row for row in read if isinstance(row, Conversation)], policy=policy, roles=roles)
-        )
-        return [next(encoded) if isinstance(row, Conversation) else row for row in read]
-
     def _choose_answer_prefix(self) -> None:
         """Ask one harmless question: a guard that answers with no verdict is asked wrongly.
 
@@ -476,10 +357,9 @@ class Guard:
         """
         masses: list[float] = []
         for answer_prefix in self.family.answer_prefixes:
-            self._answer_prefix = answer_prefix
-            self._questionnaires.clear()
+            self._encoder.expect(answer_prefix)
             try:
-                encoded = self.encode(_PROBE)
+                encoded = self.encode(PROBE)
             except ProtocolError:
                 if answer_prefix == self.family.answer_prefixes[-1] and not masses:
                     raise

@@ -16,6 +16,7 @@ from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any
 
+from guard_magic.aside import do_together
 from guard_magic.conversations.conversation import Conversation, Role
 from guard_magic.errors import ConversationError, ProtocolError
 from guard_magic.prompts.layout import PROBES, Known, Layout, lay_out
@@ -200,14 +201,12 @@ class PromptPlan:
         """
         compared: set[tuple[Role, ...]] = set()
         drafts = [self._draft(conversation, compared) for conversation in conversations]
-        texts = [
-            text
-            for draft in drafts
-            if isinstance(draft, _Draft) and draft.rendered is None
-            for text in draft.layout.texts(draft.contents)
-        ]
-        encoded = iter(self.tokenizers.encode(texts))
-        return [draft if isinstance(draft, ConversationError) else self._finish(draft, encoded) for draft in drafts]
+        return do_together(_Draft, drafts, self._finish_all)
+
+    def _finish_all(self, drafts: Sequence[_Draft]) -> list[Prompt | ConversationError]:
+        plain = [draft for draft in drafts if draft.rendered is None]
+        encoded = iter(self.tokenizers.encode([text for draft in plain for text in draft.layout.texts(draft.contents)]))
+        return [self._finish(draft, encoded) for draft in drafts]
 
     def _draft(self, conversation: Conversation, compared: set[tuple[Role, ...]]) -> _Draft | ConversationError:
         roles = conversation.roles

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -26,13 +27,58 @@ from guard_magic.scoring.session import Session
 from guard_magic.tables.attach import restored_verdicts
 from guard_magic.tables.by_conversation import read_frame
 from guard_magic.tables.by_message import read_long
-from guard_magic.tables.column_plan import ColumnPlan, plan_columns
+from guard_magic.tables.column_plan import ColumnPlan, MissingResponse, plan_columns
 from guard_magic.tables.score import ColumnNames, score_frame
 
-__all__ = ["Paths", "join_labels", "review_frame"]
+if TYPE_CHECKING:
+    from guard_magic.guards.guard import Guard
+
+__all__ = ["LabelOptions", "Paths", "ReviewOptions", "join_labels", "review_frame"]
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """Label files: paths or `LabelFile`, one or several."""
+
+
+class _Columns(TypedDict, total=False):
+    """Which columns to read, as `ColumnNames` has them, but for the order of messages."""
+
+    text: str | None
+    prompt: str | None
+    response: str | None
+    messages: str | None
+    conversation_id: str | None
+    role: str | None
+    content: str | None
+    parent: str | tuple[str, str] | None
+    missing_response: MissingResponse
+
+
+class _More(TypedDict, total=False):
+    guard: Guard | str | None
+    policy: object
+    exclude: Iterable[str] | None
+    show_scores: bool
+    order: str
+    blur: Collection[str] | None
+    keys: Mapping[str, str | Sequence[str]] | None
+    seed: int
+
+
+class ReviewOptions(_Columns, _More, total=False):
+    """How a table is reviewed; see `guard_magic.api.review`."""
+
+    labels: str | os.PathLike[str] | LabelFile | None
+    annotator: str | None
+    disagreements: Paths | None
+    threshold: float | None
+    progress: bool
+
+
+class LabelOptions(ColumnNames, total=False):
+    """How labels are joined to a table; see `guard_magic.api.labels`."""
+
+    prefix: str
+    overwrite: bool
 
 
 @interruptible
@@ -43,20 +89,15 @@ def review_frame(
     *,
     labels: str | os.PathLike[str] | LabelFile | None = None,
     annotator: str | None = None,
-    show_scores: bool = True,
-    order: str = "uncertainty",
     disagreements: Paths | None = None,
-    guard: object = None,
     threshold: float | None = None,
-    policy: object = None,
-    exclude: Iterable[str] | None = (),
-    blur: Collection[str] | None = None,
-    keys: Mapping[str, str | Sequence[str]] | None = None,
-    seed: int = 0,
     progress: bool = True,
+    **options: Unpack[_More],
 ) -> Reviewer:
-    """Review a table; see `FrameGuard.review`."""
-    _check_order(order, frame)
+    """Review a table; see `guard_magic.api.review`."""
+    shown: dict[str, Any] = {**options}
+    asked = {name: shown.pop(name) for name in ("guard", "policy", "exclude") if name in shown}
+    _check_order(shown.get("order"), frame)
     if not isinstance(progress, bool):
         raise LabelError(f"progress={shorten(progress)} is neither True nor False", hint="Pass one of these.")
     plan = plan_columns(frame, **(names or {}))
@@ -66,13 +107,11 @@ def review_frame(
             session,
             frame,
             names,
-            guard=guard,
             threshold=threshold,
-            policy=policy,
-            exclude=exclude,
             extras=("log_odds", "category_scores", "guard"),
             overwrite=True,  # in a copy that nobody sees but the reviewer, who reads no other columns
             progress=progress,
+            **asked,
         )
     rows = read_long(frame, plan).rows if plan.kind == "long" else list(read_frame(frame, plan))
     if disagreements is not None:
@@ -83,11 +122,7 @@ def review_frame(
         _policy_of(scored, session),
         _label_file(labels, annotator, "label" if disagreements is None else "adjudicate"),
         threshold=session.threshold if threshold is None else threshold,
-        show_scores=show_scores,
-        order=order,
-        blur=blur,
-        keys=keys,
-        seed=seed,
+        **shown,
     )
 
 
@@ -99,7 +134,7 @@ def join_labels(
     prefix: str = "",
     overwrite: bool = False,
 ) -> pd.DataFrame:
-    """Join the labels of files to the rows of a table; see `FrameGuard.labels`."""
+    """Join the labels of files to the rows of a table; see `guard_magic.api.labels`."""
     _check_naming(prefix, overwrite)
     plan = plan_columns(frame, **(names or {}))
     paths: Paths = files.label_file if isinstance(files, Reviewer) else files

@@ -17,7 +17,7 @@ from guard_magic.scoring.progress import Progress, Watch, measure_rows
 from guard_magic.verdict import Verdicts, bare_reason
 
 if TYPE_CHECKING:
-    from guard_magic.scoring.preparing import Request
+    from guard_magic.guards.request import Request
 
 __all__ = [
     "progress_bar",

@@ -1,6 +1,6 @@
 """Rows encoded: in chunks, the next one while the one before is scored.
 
-Nothing here runs a model. A row is read whole or, where it is too long and the caller wants that, in windows.
+Nothing here runs a model.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from guard_magic.conversations.conversation import Conversation
-from guard_magic.conversations.roles import Assess, RoleChanges, RoleRules, adapt_roles, assessed_part
+from guard_magic.conversations.roles import RoleChanges
 from guard_magic.conversations.rows import Row
-from guard_magic.conversations.windows import Overflow, plan_windows
 from guard_magic.errors import ConversationError
-from guard_magic.policy import Policy
 
 if TYPE_CHECKING:
-    from guard_magic.guards.guard import Encoded, Guard
+    from guard_magic.guards.request import EncodedRow, Request
 
-__all__ = ["Check", "Chunk", "Counts", "EncodedRow", "Request", "chunks_ahead", "encode_row"]
+__all__ = ["Check", "Chunk", "Counts", "chunks_ahead"]
 
 FIRST_CHUNK = 512
 """Prompts of the first chunk: few, so that the first verdict of a large table is there at once."""
@@ -33,44 +30,6 @@ _TOGETHER = 512
 """Rows whose texts are tokenized together; an interrupt is looked for between them."""
 
 Check = Callable[[], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of which guard: everything that is the same for all rows of a call; see `guard_magic.score`."""
-
-    guard: Guard
-    policy: Policy
-    threshold: float
-    roles: RoleRules = "merge"
-    generate: bool = False
-    assess: Assess = "last"
-    overflow: Overflow = "error"
-    recheck: float | None = None
-
-    @property
-    def other_policy(self) -> Policy | None:
-        """The policy as the guard takes it: None for its own."""
-        return None if self.policy == self.guard.policy else self.policy
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """A conversation encoded whole or in windows.
-
-    Attributes
-    ----------
-    windows
-        One where it is read whole, one a window where it is too long.
-    cuts
-        For each of them which part it is, or what was left out; None for the whole.
-    changes
-        What its roles had to give up.
-    """
-
-    windows: tuple[Encoded, ...]
-    cuts: tuple[str | None, ...]
-    changes: RoleChanges
 
 
 @dataclass(slots=True)
@@ -84,7 +43,7 @@ class Counts:
 
     def count(self, rows: Sequence[EncodedRow | ConversationError]) -> None:
         """Count the rows of one conversation; the last one that is encoded holds all of the others."""
-        ready = [row for row in rows if isinstance(row, EncodedRow)]
+        ready = [row for row in rows if not isinstance(row, ConversationError)]
         if ready:
             self.changes = _sum(self.changes, ready[-1].changes)
             self.n_neutralised += any(encoded.n_neutralised for row in ready for encoded in row.windows)
@@ -124,21 +83,6 @@ class Chunk:
     keys: list[bytes]
     counts: Counts
     is_last: bool
-
-
-def encode_row(conversation: Conversation, request: Request) -> EncodedRow:
-    """Encode one conversation.
-
-    Raises
-    ------
-    ConversationError
-        Where nothing of the role to assess was said, its roles do not fit, its text cannot be asked about
-        safely, or it is too long and is not to be cut, or cannot be.
-    """
-    (found,) = _encode_all([conversation], request)
-    if isinstance(found, ConversationError):
-        raise found
-    return found
 
 
 @contextmanager
@@ -205,10 +149,10 @@ def _chunks(
         counts.count(ready)
         chunk += ready
         of_chunk += [group] * len(ready)
-        n_encoded += sum(len(row.windows) if isinstance(row, EncodedRow) else 1 for row in ready)
+        n_encoded += sum(len(row.windows) if not isinstance(row, ConversationError) else 1 for row in ready)
         n_done += len(ready)
         if n_encoded >= size or n_done == len(rows):
-            encoded = [one for row in chunk if isinstance(row, EncodedRow) for one in row.windows]
+            encoded = [one for row in chunk if not isinstance(row, ConversationError) for one in row.windows]
             yield Chunk(chunk, of_chunk, request.guard.keys(encoded), counts, n_done == len(rows))
             chunk, of_chunk, counts, n_encoded, size = [], [], Counts(), 0, min(2 * size, CHUNK)
 
@@ -216,45 +160,8 @@ def _chunks(
 def _stream(
     rows: Sequence[Row | EncodedRow], request: Request, check: Check
 ) -> Iterator[EncodedRow | ConversationError]:
+    from guard_magic.guards.request import encode_rows
+
     for start in range(0, len(rows), _TOGETHER):
         check()
-        yield from _encode_all(rows[start : start + _TOGETHER], request)
-
-
-def _encode_all(rows: Sequence[Row | EncodedRow], request: Request) -> Iterator[EncodedRow | ConversationError]:
-    """Encode rows, in order; windows are made when their row is taken, for they may be many."""
-    parts = [_try_part(row, request) if isinstance(row, Conversation) else row for row in rows]
-    whole = [part for part in parts if isinstance(part, Conversation)]
-    found = iter(request.guard.encode_all(whole, policy=request.other_policy, roles=request.roles))
-    for part in parts:
-        if not isinstance(part, Conversation):
-            yield part
-            continue
-        encoded = next(found)
-        if not isinstance(encoded, ConversationError):
-            yield EncodedRow((encoded,), (None,), encoded.changes)
-        else:
-            yield encoded if request.overflow == "error" else _try_windows(part, request)
-
-
-def _try_part(row: Conversation, request: Request) -> Row:
-    try:
-        return assessed_part(row, request.assess)
-    except ConversationError as error:
-        return error
-
-
-def _try_windows(conversation: Conversation, request: Request) -> EncodedRow | ConversationError:
-    """Cut a conversation that the guard refuses; where that is not for its length, the guard's error comes again."""
-    guard, other_policy, roles = request.guard, request.other_policy, request.roles
-    try:
-        adapted, changes = adapt_roles(conversation, roles, guard.family.roles)
-        windows = plan_windows(
-            adapted, lambda part: guard.fits(part, policy=other_policy, roles=roles), request.overflow
-        )
-        encoded = tuple(guard.encode(window.conversation, policy=other_policy, roles=roles) for window in windows)
-    except ConversationError as error:
-        return error
-    verb = " left out" if request.overflow == "truncate" else ""
-    cuts = tuple(f"{window.left_out}{verb}" if window.left_out else None for window in windows)
-    return EncodedRow(encoded, cuts, sum((one.changes for one in encoded), changes))
+        yield from encode_rows(rows[start : start + _TOGETHER], request)

@@ -29,12 +29,13 @@ from guard_magic.policy import LLAMA_GUARD_3, Policy, as_policy, listed_codes
 from guard_magic.scoring.cache import ScoreCache
 from guard_magic.scoring.notices import progress_bar, say_loading, warn_read_as_text, warn_unscored
 from guard_magic.scoring.progress import Watch
-from guard_magic.scoring.run import Request, encode_row, score_rows
+from guard_magic.scoring.run import score_rows
 from guard_magic.scoring.written import Written
 from guard_magic.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
     from guard_magic.guards.guard import Guard
+    from guard_magic.guards.request import Request
 
 __all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "EMBEDDED_POLICY", "Session", "current_session"]
 
@@ -204,6 +205,8 @@ class Session:
             is_kept = policy is None and chosen is not None and not excluded
             advice = " The policy is the session's: %guard policy reset." if is_kept else ""
             raise PolicyError(error.message, hint=error.hint + advice) from None
+        from guard_magic.guards.request import Request
+
         return Request(found, asked, flag_at, *how)
 
     def moderate(self, conversation: object, request: Request) -> Verdict:
@@ -214,10 +217,12 @@ class Session:
         ConversationError
             Where it cannot be read or asked about.
         """
-        ready = encode_row(parse_conversation(conversation), request)
+        from guard_magic.guards.request import encode_row
+
+        row = encode_row(parse_conversation(conversation), request)
         if isinstance(conversation, str):
             warn_read_as_text(looks_like_conversation(conversation), 1)
-        return score_rows([ready], request, self.cache, keep=True)[0]
+        return score_rows([row], request, self.cache, keep=True)[0]
 
     def moderate_many(self, conversations: Sequence[Conversation], request: Request) -> Verdicts:
         """Score a few conversations for display: each verdict remembers its conversation."""

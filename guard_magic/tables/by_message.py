@@ -59,17 +59,17 @@ class LongTurns:
     ----------
     rows
         The conversation up to and including the message, or why it cannot be assessed.
-    places
+    positions
         Positions (0-based) of their table rows; every row of the table is there once.
-    marks
-        Messages of one mark stand side by side and are beginnings of one conversation, shortest first.
+    groups
+        Messages of one group stand side by side and are beginnings of one conversation, shortest first.
     remarks
         As for `LongTable`.
     """
 
     rows: list[Row]
-    places: list[int]
-    marks: list[int]
+    positions: list[int]
+    groups: list[int]
     remarks: list[str]
 
 
@@ -116,10 +116,10 @@ def read_long_turns(frame: pd.DataFrame, plan: ColumnPlan) -> LongTurns:
     table = read_long(frame, plan)
     messages = message_lists(frame, plan)
     found = LongTurns([], [], [], table.remarks)
-    for mark, (row, members) in enumerate(zip(table.rows, table.members, strict=True)):
+    for group, (row, members) in enumerate(zip(table.rows, table.members, strict=True)):
         found.rows.extend(_turns_of(row, [messages[i] for i in members]))
-        found.places.extend(members)
-        found.marks.extend([mark] * len(members))
+        found.positions.extend(members)
+        found.groups.extend([group] * len(members))
     return found
 
 
@@ -149,8 +149,10 @@ def _group_rows(ids: list[object]) -> tuple[list[list[int]], list[object]]:
     return members, shown
 
 
-def _circle(place: int) -> ConversationError:
-    return ConversationError(f"the messages answered go in a circle (row {place})", hint="Mend the column of parents.")
+def _circle(position: int) -> ConversationError:
+    return ConversationError(
+        f"the messages answered go in a circle (row {position})", hint="Mend the column of parents."
+    )
 
 
 def _read_branches(frame: pd.DataFrame, tree: Tree) -> LongTable:
@@ -171,7 +173,7 @@ def _branch_turns(tree: Tree) -> LongTurns:
     leaves, circles = tree.leaves()
     found = LongTurns([], [], [], [])
     seen: set[int] = set()
-    for mark, leaf in enumerate(leaves):
+    for group, leaf in enumerate(leaves):
         path = tree.path(leaf)
         new = next(n for n, i in enumerate(path) if i not in seen)
         seen.update(path[new:])
@@ -179,9 +181,9 @@ def _branch_turns(tree: Tree) -> LongTurns:
         is_aligned = isinstance(whole, Conversation) and len(whole) == len(path) and not whole.left_out
         cuts = turns(whole) if is_aligned else [tree.read(path[: n + 1]) for n in range(len(path))]  # type: ignore[arg-type]
         found.rows.extend(cuts[new:])
-        found.places.extend(path[new:])
-        found.marks.extend([mark] * len(path[new:]))
+        found.positions.extend(path[new:])
+        found.groups.extend([group] * len(path[new:]))
     found.rows.extend(map(_circle, circles))
-    found.places.extend(circles)
-    found.marks.extend(range(len(leaves), len(leaves) + len(circles)))
+    found.positions.extend(circles)
+    found.groups.extend(range(len(leaves), len(leaves) + len(circles)))
     return found

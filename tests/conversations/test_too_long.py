@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from guard_magic.conversations.conversation import Conversation, Message, parse_conversation
 from guard_magic.conversations.roles import turns
 from guard_magic.errors import ConversationError, GuardWarning
-from guard_magic.guards.encoded import MAX_CONVERSATION
+from guard_magic.guards.encoder import MAX_CONVERSATION
 from guard_magic.guards.guard import Guard
 from guard_magic.prompts.rendering import ChatTemplate
 from guard_magic.prompts.text_only import TextTokenizers

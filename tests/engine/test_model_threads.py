@@ -128,7 +128,7 @@ def test_unloading_while_another_thread_scores() -> None:
         for _ in asked:
             time.sleep(0.01)
 
-    rows = [row for row in map(guard.ask, session_rows()) if row]
+    rows = [row for row in map(guard.encode, session_rows()) if row]
 
     def unload() -> None:
         assert started.wait(30)

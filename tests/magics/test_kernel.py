@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -154,6 +155,29 @@ def run(client: BlockingKernelClient, code: str) -> tuple[str, str]:
     while (reply := client.get_shell_msg(timeout=30))["parent_header"].get("msg_id") != asked:
         pass
     return reply["content"]["status"], printed
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("df.guard.score", ["recheck: 'float | None' = None", "conversation_id, role, content", "guard_error"]),
+        ("df.guard.score_turns", ["overflow: 'Overflow' = 'error'", "one row per message"]),
+        ("df.guard.review", ["order: 'str' = 'uncertainty'", "Label files of several annotators"]),
+        ("texts.guard.score", ["recheck: 'float | None' = None", "A string is one user message"]),
+        ("guard_magic.load", ["quantization: 'str | None' = None", "whole weights"]),
+    ],
+)
+def test_shift_tab_shows_all_of_it(
+    code: str, shown: list[str], kernel: tuple[KernelManager, BlockingKernelClient]
+) -> None:
+    _, client = kernel
+    run(client, "import guard_magic, pandas as pd; df = pd.DataFrame({'text': ['hi']}); texts = df['text']")
+    found = client.inspect(f"{code}(", len(code) + 1, reply=True, timeout=60)["content"]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", found["data"]["text/plain"])
+    assert found["found"]
+    for words in shown:
+        assert words in text, text
+    assert "**options" not in text.split("Docstring")[0]
 
 
 def test_load_ext_in_a_kernel_is_light(kernel: tuple[KernelManager, BlockingKernelClient]) -> None:

@@ -21,11 +21,13 @@ from guard_magic.conversations.conversation import Conversation, Message, parse_
 from guard_magic.conversations.roles import PromptRoles, adapt_roles
 from guard_magic.conversations.rows import Row
 from guard_magic.errors import ConversationError, GuardWarning
-from guard_magic.guards.encoded import Encoded, runs
+from guard_magic.guards.encoded import Encoded
+from guard_magic.guards.encoder import runs
 from guard_magic.guards.guard import Guard
+from guard_magic.guards.request import EncodedRow, encode_row, encode_rows
 from guard_magic.policy import LLAMA_GUARD_3
 from guard_magic.scoring import preparing
-from guard_magic.scoring.preparing import Chunk, EncodedRow, chunks_ahead, encode_row
+from guard_magic.scoring.preparing import Chunk, chunks_ahead
 from guard_magic.scoring.progress import NOTHING, Cost, Watch
 from guard_magic.scoring.run import score_rows
 from guard_magic.scoring.session import Session
@@ -371,7 +373,7 @@ def test_two_tables_at_once(session: Session, tiny: Guard) -> None:
 def test_windows_are_made_when_their_row_is_taken(session: Session, tiny: Guard) -> None:
     def stream() -> Iterator[EncodedRow | ConversationError]:
         request = session.request(overflow="window")
-        return preparing._encode_all([parse_conversation("word " * 30_000), *conversations(2)], request)
+        return encode_rows([parse_conversation("word " * 30_000), *conversations(2)], request)
 
     first, *others = stream()
     assert isinstance(first, EncodedRow)

@@ -16,8 +16,8 @@ import guard_magic
 from guard_magic.conversations.conversation import parse_conversation
 from guard_magic.errors import GuardWarning, ScoreError
 from guard_magic.guards.guard import Guard
+from guard_magic.guards.request import Request
 from guard_magic.scoring.cache import ScoreCache
-from guard_magic.scoring.preparing import Request
 from guard_magic.scoring.progress import NOTHING, Cost, Watch
 from guard_magic.scoring.run import score_rows
 from guard_magic.verdict import Verdicts

@@ -412,8 +412,8 @@ def test_branches_are_followed(with_ids: bool, parent: Any, order: list[int]) ->
     assert sorted(table.index) == ["m2", "m4", "m5"]
     assert (table.index.name, len(table.rows)) == ("message_id", 3)
     turns = read_long_turns(frame, plan_columns(frame, **names, parent=parent))
-    assert sorted(turns.places) == list(range(5))
-    for place, row in zip(turns.places, turns.rows, strict=True):
+    assert sorted(turns.positions) == list(range(5))
+    for place, row in zip(turns.positions, turns.rows, strict=True):
         assert isinstance(row, Conversation)
         assert row.assessed.content == frame["text"].iloc[place]
         assert len(row) == {"m1": 1, "m2": 2, "m3": 2, "m4": 3, "m5": 1}[frame["message_id"].iloc[place]]
@@ -422,7 +422,7 @@ def test_branches_are_followed(with_ids: bool, parent: Any, order: list[int]) ->
 def test_what_marks_share_begins_alike() -> None:
     frame = oasst()
     turns = read_long_turns(frame, plan_columns(frame, **TREE, parent="parent_id"))
-    for _, lines in itertools.groupby(zip(turns.marks, turns.rows, strict=True), key=lambda pair: pair[0]):
+    for _, lines in itertools.groupby(zip(turns.groups, turns.rows, strict=True), key=lambda pair: pair[0]):
         chats = [row.messages for _, row in lines if isinstance(row, Conversation)]
         for one, other in itertools.pairwise(chats):
             assert other[: len(one)] == one
@@ -452,8 +452,8 @@ def test_what_cannot_be_followed_is_an_error(changes: Any, lost: set[str], says:
     assert found
     assert any(says in row.message for row in table.rows if isinstance(row, ConversationError))
     turns = read_long_turns(frame, plan)
-    assert sorted(turns.places) == list(range(5)), "no row vanishes"
-    places = [frame["message_id"].iloc[place] for place in turns.places]
+    assert sorted(turns.positions) == list(range(5)), "no row vanishes"
+    places = [frame["message_id"].iloc[place] for place in turns.positions]
     wrong = {name for name, row in zip(places, turns.rows, strict=True) if isinstance(row, ConversationError)}
     assert wrong == lost
 
@@ -502,7 +502,7 @@ def test_no_message_of_a_tree_vanishes(ups: list[int]) -> None:
             assert [message.content for message in row.messages] == [f"t{i}" for i in members]
             assert all(ups[below] == above for above, below in itertools.pairwise(members))
             assert ups[members[0]] < 0
-    assert sorted(read_long_turns(frame, plan).places) == list(range(n))
+    assert sorted(read_long_turns(frame, plan).positions) == list(range(n))
 
 
 @pytest.mark.parametrize("column", ["id", "role", "content"])
@@ -521,4 +521,4 @@ def test_one_hostile_row_never_stops_a_long_table(column: str) -> None:
         if isinstance(row, Conversation)
     }
     assert {0, len(frame) - 1} <= read
-    assert sorted(read_long_turns(frame, plan).places) == list(range(len(frame)))
+    assert sorted(read_long_turns(frame, plan).positions) == list(range(len(frame)))

@@ -14,8 +14,9 @@ import guard_magic
 from guard_magic.conversations.conversation import parse_conversation
 from guard_magic.errors import ColumnError, ConversationError, GuardWarning, ScoreError
 from guard_magic.guards.guard import Guard
+from guard_magic.guards.request import Request
 from guard_magic.scoring import preparing
-from guard_magic.scoring.preparing import Request, chunks_ahead
+from guard_magic.scoring.preparing import chunks_ahead
 from guard_magic.scoring.session import Session
 from guard_magic.tables.score import score_frame, score_frame_turns, score_series_turns
 
