@@ -8,15 +8,26 @@ empty, holds only the four roles, and ends in a message with words in it; everyt
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from guard_magic.characters import is_blank
+from guard_magic.conversations.chat_templates import holds_template, read_template
+from guard_magic.conversations.dialogues import find_dialogue
 from guard_magic.conversations.formats import unwrap
 from guard_magic.conversations.literals import begins_like_literal, read_literal
-from guard_magic.conversations.message_forms import BESIDE, MESSAGE_HINT, LeftOut, is_missing, plain, read_message
-from guard_magic.conversations.role_names import ROLE_ALIASES, Role
+from guard_magic.conversations.message_forms import (
+    MESSAGE_HINT,
+    LeftOut,
+    is_missing,
+    is_plain_message,
+    plain,
+    read_message,
+)
+from guard_magic.conversations.role_names import ROLE_ALIASES, ROLE_HINT, Role
 from guard_magic.conversations.transcripts import count_turns, read_turns
+from guard_magic.conversations.values import MAX_CHARACTERS, Conversation, Message, checked, unreadable
 from guard_magic.errors import ConversationError, shorten
 
 __all__ = [
@@ -32,94 +43,8 @@ __all__ = [
     "parse_messages",
     "parse_transcript",
     "unreadable",
+    "with_text_hint",
 ]
-
-MAX_CHARACTERS = 1_000_000
-"""Longest message read, in characters: beyond it no guard's context reaches, and tokenizing takes seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn: who said it and what was said, verbatim."""
-
-    role: Role
-    content: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Return ``{"role": …, "content": …}``."""
-        return {"role": self.role, "content": self.content}
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Messages in the order they were said; the last one is the one a guard assesses.
-
-    Attributes
-    ----------
-    messages
-        At least one; the last one has words in it.
-    left_out
-        For each tool call or piece of reasoning of the log that is no message here: how many messages stand ahead
-        of it, in order. It does not enter equality.
-    left_out_last
-        What the log ends with where that was left out (``"message 3 is a tool call …"``), else ``""``: then only
-        earlier messages can be assessed. It does not enter equality.
-    """
-
-    messages: tuple[Message, ...]
-    left_out: tuple[int, ...] = field(default=(), compare=False, repr=False)
-    left_out_last: str = field(default="", compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.messages, tuple) or not all(isinstance(message, Message) for message in self.messages):
-            raise ConversationError(f"not a tuple of messages: {shorten(self.messages)}", hint=_BY_HAND_HINT)
-        if not self.messages:
-            raise ConversationError("the conversation has no messages", hint=MESSAGE_HINT)
-        last = self.messages[-1]
-        if not isinstance(last.content, str):
-            raise ConversationError(f"the content of a message is not text: {shorten(last)}", hint=_BY_HAND_HINT)
-        if is_blank(last.content):
-            raise ConversationError(
-                f"the message to assess is empty ({shorten(last.content)}, message {len(self.messages)}, {last.role})",
-                hint="Remove the empty last message, or leave the row out.",
-            )
-
-    def __len__(self) -> int:
-        return len(self.messages)
-
-    @property
-    def assessed(self) -> Message:
-        """The message that a guard assesses: the last one."""
-        return self.messages[-1]
-
-    @property
-    def n_left_out(self) -> int:
-        """How many tool calls and pieces of reasoning the log has that are no messages here."""
-        return len(self.left_out)
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """The role of each message, in order."""
-        return tuple(message.role for message in self.messages)
-
-    def to_list(self) -> list[dict[str, str]]:
-        """Return the messages as ``[{"role": …, "content": …}, …]``."""
-        return [message.to_dict() for message in self.messages]
-
-
-_BY_HAND_HINT = 'Conversation((Message("user", "…"),)); lists of mappings are read by moderate() and score().'
-
-
-def unreadable(error: Exception) -> ConversationError:
-    """Return what is said of a value whose own code raised `error` while it was read."""
-    try:
-        told = shorten(str(error), 120)[1:-1]
-    except Exception:
-        told = "(its message cannot be read)"
-    return ConversationError(
-        f"reading it raised {type(error).__name__}: {told}",
-        hint="Turn it into a list of plain mappings first, or leave the row out.",
-    )
 
 
 def _only_conversation_errors(read: Callable[[object], Conversation]) -> Callable[[object], Conversation]:
@@ -156,7 +81,7 @@ def parse_conversation(value: object) -> Conversation:
     if is_missing(value):
         raise ConversationError("the conversation is missing", hint="Leave the row out or fill it.")
     if isinstance(value, str):
-        return Conversation((Message("user", _checked(plain(value), "the text")),))
+        return Conversation((Message("user", checked(plain(value), "the text")),))
     return _read(value)
 
 
@@ -179,11 +104,65 @@ def parse_messages(value: object) -> Conversation:
     """
     if is_missing(value):
         raise ConversationError("the messages are missing", hint="Leave the row out or fill it.")
-    if isinstance(value, str):
-        text = plain(value)
-        transcript = None if begins_like_literal(text) else parse_transcript(text)
-        return _read(_literal(text)) if transcript is None else transcript
-    return _read(value)
+    return _read_text(plain(value)) if isinstance(value, str) else _read(value)
+
+
+def _read_text(text: str) -> Conversation:
+    """Read a conversation that was written as a string."""
+    turns = _try_turns(text)
+    if turns is not None:
+        return turns
+    try:
+        return _read(_unquoted(read_literal(text)))
+    except ConversationError as error:
+        if not error.message.startswith("broken JSON") and begins_like_literal(text):
+            raise
+        _refuse_json_lines(text)
+        _refuse_dialogue(text)
+        if begins_like_literal(text) or is_blank(text) or not error.message.startswith("broken JSON"):
+            raise
+    raise ConversationError(
+        f"the text is neither a JSON list of messages nor a transcript: {shorten(text)}",
+        hint=f"{MESSAGE_HINT} A transcript begins with user: or another role; text=… reads texts as user messages.",
+    )
+
+
+def _refuse_json_lines(text: str) -> None:
+    lines = [line for line in text.split("\n") if not is_blank(line)] if begins_like_literal(text) else []
+    if len(lines) > 1 and all(line.lstrip()[:1] in ("{", "[") and line.rstrip()[-1:] in ("}", "]") for line in lines):
+        raise ConversationError(
+            f"this is JSON Lines, {len(lines):,} values in one text: {shorten(text)}",
+            hint="If each line is a message: [json.loads(line) for line in text.splitlines()]. If each line is a "
+            "conversation, each needs a row of its own: pd.read_json(…, lines=True).",
+        )
+
+
+def _unquoted(value: object) -> object:
+    """Return the value of JSON that was written as JSON once more."""
+    return read_literal(value) if isinstance(value, str) and begins_like_literal(value) else value
+
+
+def _try_turns(text: str) -> Conversation | None:
+    """Read a transcript or a chat model's prompt; None where the text begins as neither does."""
+    turns = read_template(text)
+    if turns is None:
+        return None if begins_like_literal(text) else parse_transcript(text)
+    return _read([{"role": name, "content": said} for name, said in turns])
+
+
+def _refuse_dialogue(text: str, *, only_certain: bool = False) -> None:
+    found = find_dialogue(text)
+    if found is not None and (found.is_certain or not only_certain):
+        raise ConversationError(
+            f"this looks like {found.what}, and who said what cannot be told for certain: {shorten(text)}",
+            hint=f"{_DIALOGUE_HINT} {ROLE_HINT}",
+        )
+
+
+_DIALOGUE_HINT = (
+    "Give every turn a line that begins with user: or assistant: (docs/files.md has recipes), or pass a list of "
+    "messages."
+)
 
 
 def parse_transcript(text: str) -> Conversation | None:
@@ -203,11 +182,35 @@ def parse_transcript(text: str) -> Conversation | None:
 def looks_like_conversation(text: str) -> bool:
     """Say whether a text, read as one user message, would hide a conversation.
 
-    True for what `parse_messages` reads: a JSON list of messages, a Python literal of one, and a transcript
-    with at least two marked turns. Texts that begin like neither cost a look at their first line.
+    True for what `parse_messages` reads, if it has two marked turns or is a list of messages; for JSON Lines, printed
+    arrays and other lists of two messages or more that cannot be read; and for what looks like the talk of several
+    people, whether or not it is certain who said what.
     """
-    if not begins_like_literal(text):
-        return count_turns(text) > 1
+    if (begins_like_literal(text) or text.lstrip()[:2] in _QUOTED) and (_is_readable(text) or _has_keys(text, 2)):
+        return True
+    if count_turns(text) > 1 or holds_template(text):
+        return True
+    try:
+        turns = read_turns(text)
+    except ConversationError:
+        return True
+    return turns is None and find_dialogue(text) is not None
+
+
+_QUOTED = ('"[', '"{', "'[", "'{", "\"'")
+_KEYS = (
+    re.compile(r"""(?:role|from|sender|speaker|author|author_id|user)\\{0,3}["']{1,2}\s*:"""),
+    re.compile(r"""(?:content|value|text|parts|message|body|utterance)\\{0,3}["']{1,2}\s*:"""),
+)
+"""Keys of messages, also in JSON that was quoted once more."""
+
+
+def _has_keys(text: str, n: int) -> bool:
+    """Say whether a text has the keys of `n` messages."""
+    return all(len(list(itertools.islice(found.finditer(text), n))) == n for found in _KEYS)
+
+
+def _is_readable(text: str) -> bool:
     try:
         return len(parse_messages(text)) > 0
     except ConversationError:
@@ -220,8 +223,8 @@ def parse_body(text: str, *, text_only: bool = False) -> list[Conversation]:
     Parameters
     ----------
     text
-        Plain text (one user message), a transcript, a list of messages as JSON (or as Python writes it), or JSON
-        Lines (several).
+        Plain text (one user message), a transcript, a chat model's prompt, a list of messages as JSON (or as Python
+        writes it), or JSON Lines (several).
     text_only
         Take the whole body as one user message, whatever it looks like.
 
@@ -233,15 +236,32 @@ def parse_body(text: str, *, text_only: bool = False) -> list[Conversation]:
     Raises
     ------
     ConversationError
-        For an empty body, one that starts like JSON and is not, and a transcript with a line that looks like an
-        unknown marker (both naming ``--text``).
+        For an empty body, one that starts like JSON and is not, and one that looks like a conversation and cannot be
+        read for certain (all but the first naming ``--text``).
     """
     if text_only or is_blank(text):
         return [parse_conversation(text.strip("\n"))]
+    try:
+        return _parse_body(text)
+    except ConversationError as error:
+        raise ConversationError(error.message, hint=with_text_hint(error.hint)) from None
+
+
+def with_text_hint(hint: str) -> str:
+    """Return what to do about a cell, with the option that takes all of it as one user message."""
+    return hint if "--text" in hint else f"{hint} --text takes the cell as one user message.".lstrip()
+
+
+def _parse_body(text: str) -> list[Conversation]:
+    turns = _try_turns(text)
+    if turns is not None:
+        return [turns]
     if begins_like_literal(text) and text.lstrip("\ufeff\u200b\u2060 \t\r\n")[0] != "(":
         return _parse_json_body(text)
-    transcript = parse_transcript(text)
-    return [transcript if transcript is not None else parse_conversation(text.strip("\n"))]
+    if text.lstrip()[:2] in _QUOTED and _is_readable(text):
+        return [parse_messages(text)]
+    _refuse_dialogue(text, only_certain=True)
+    return [parse_conversation(text.strip("\n"))]
 
 
 def _parse_json_body(text: str) -> list[Conversation]:
@@ -249,24 +269,14 @@ def _parse_json_body(text: str) -> list[Conversation]:
         whole = read_literal(text)
     except ConversationError:
         lines = [line for line in text.split("\n") if not is_blank(line)]
+        if not _has_keys(text, 1):
+            _refuse_dialogue(text)
         if len(lines) < 2 or not all(begins_like_literal(line) for line in lines):
             raise
         return [parse_messages(line) for line in lines]
     if isinstance(whole, list) and whole and all(isinstance(item, list) for item in whole):
         return [parse_messages(item) for item in whole]
     return [parse_messages(whole)]
-
-
-def _literal(text: str) -> object:
-    try:
-        return read_literal(text)
-    except ConversationError:
-        if begins_like_literal(text) or is_blank(text):
-            raise
-    raise ConversationError(
-        f"the text is neither a JSON list of messages nor a transcript: {shorten(text)}",
-        hint=f"{MESSAGE_HINT} A transcript begins with user: or another role; text=… reads texts as user messages.",
-    )
 
 
 def _read(value: object) -> Conversation:
@@ -276,7 +286,12 @@ def _read(value: object) -> Conversation:
     messages: list[Message] = []
     left_out: list[int] = []
     at_end = ""
-    for i, item in enumerate([value] if isinstance(value, Message) else unwrap(value), start=1):
+    i = 0
+    for item in [value] if isinstance(value, Message) else unwrap(value):
+        if isinstance(item, LeftOut):
+            left_out += [len(messages)] * item.n
+            continue
+        i += 1
         where = f"message {i}"
         simple = _try_simple(item, where)
         if simple is not None:
@@ -288,7 +303,7 @@ def _read(value: object) -> Conversation:
                 left_out += [len(messages)] * piece.n
                 at_end = f"{where} is a tool call or reasoning without text"
             else:
-                messages.append(Message(piece.role, _checked(piece.content, where)))
+                messages.append(Message(piece.role, checked(piece.content, where)))
                 at_end = ""
     if left_out and not messages:
         raise ConversationError(f"the conversation has no messages: {at_end}", hint=_DEED_HINT)
@@ -305,10 +320,10 @@ def _try_simple(item: object, where: str) -> Message | None:
     role, content = item.get("role"), item.get("content")
     if role is None and len(item) == 2:
         role, content = item.get("from"), item.get("value")
-    elif not BESIDE.isdisjoint(item):
+    elif not is_plain_message(item):
         return None
     known = ROLE_ALIASES.get(role) if type(role) is str else None
-    return Message(known, _checked(content, where)) if known is not None and type(content) is str else None
+    return Message(known, checked(content, where)) if known is not None and type(content) is str else None
 
 
 def _rechecked(conversation: Conversation) -> Conversation:
@@ -317,32 +332,5 @@ def _rechecked(conversation: Conversation) -> Conversation:
         where = f"message {i}"
         if _try_simple(message.to_dict(), where) is None:
             read_message(message.to_dict(), where)
-            _checked(message.content, where)
+            checked(message.content, where)
     return conversation
-
-
-def _checked(text: str, where: str) -> str:
-    """Return `text` if a tokenizer can read it whole, else raise."""
-    if len(text) > MAX_CHARACTERS:
-        raise ConversationError(
-            f"{where} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read",
-            hint="Split it into parts and score each.",
-        )
-    nul = text.find("\0")
-    if nul >= 0:
-        raise ConversationError(
-            f"{where} has a NUL character at position {nul}", hint="Binary content read as text? Remove it."
-        )
-    if not text.isascii():
-        _check_surrogates(text, where)
-    return text
-
-
-def _check_surrogates(text: str, where: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ConversationError(
-            f"{where} has a lone surrogate {shorten(text[error.start])} at position {error.start}",
-            hint='Text decoded with errors="surrogateescape"? Decode it again with the right encoding.',
-        ) from None

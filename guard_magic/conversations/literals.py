@@ -18,7 +18,7 @@ from guard_magic.errors import ConversationError, shorten
 
 __all__ = ["begins_like_literal", "read_literal"]
 
-_JSON_HINT = "Mend the JSON, or read it as plain text: --text in a cell, text=… in df.guard.score()."
+_JSON_HINT = "Mend the JSON, or read it as plain text: text=… in df.guard.score()."
 _PRINTED_HINT = (
     "Printing lost where one element ends and the next begins. Write the lists as JSON: "
     "df.assign(messages=[json.dumps(list(m)) for m in df.messages]).to_csv(…), or keep the table as Parquet."

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-__all__ = ["ROLE_ALIASES", "ROLE_HINT", "Role"]
+__all__ = ["PEOPLE", "ROLE_ALIASES", "ROLE_HINT", "Role"]
 
 Role = Literal["user", "assistant", "system", "tool"]
 
@@ -33,7 +33,17 @@ ROLE_ALIASES: Mapping[str, Role] = {
     "function_response": "tool",
     "observation": "tool",
     "ipython": "tool",
+    **dict.fromkeys(("nutzer", "benutzer", "usuario", "usuário", "utilisateur", "utente", "gebruiker"), "user"),
+    **dict.fromkeys(("пользователь", "用户", "用戶", "ユーザー", "사용자"), "user"),
+    **dict.fromkeys(("assistent", "asistente", "assistente", "ассистент", "助手", "アシスタント"), "assistant"),
 }
-"""Role names of common chat logs (OpenAI, ShareGPT, Gemini, Llama, OASST) and the role each one is."""
+"""Role names of common chat logs (OpenAI, ShareGPT, Gemini, Llama, OASST) and the role each one is.
 
-ROLE_HINT = f"Known roles: {', '.join(sorted(ROLE_ALIASES))}."
+The last ones are the words that translated data sets have for user and assistant.
+"""
+
+PEOPLE = frozenset(name for name, role in ROLE_ALIASES.items() if role in ("user", "assistant") and name != "model")
+"""Names that are hardly ever said of anything but a speaker."""
+
+_ENGLISH = list(ROLE_ALIASES)[: list(ROLE_ALIASES).index("nutzer")]
+ROLE_HINT = f"Known roles: {', '.join(sorted(_ENGLISH))}, and the words for user and assistant in other languages."

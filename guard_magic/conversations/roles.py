@@ -83,7 +83,10 @@ class RoleChanges:
             (self.left_out, "left out (the guard's prompt has no place for their roles)"),
             (self.dropped_first, "dropped (assistant messages ahead of the first user message)"),
             (self.earlier, "left out (earlier turns: the guard's prompt holds one exchange)"),
-            (self.unspoken, "tool calls or pieces of reasoning left out (guards here read what was said)"),
+            (
+                self.unspoken,
+                "tool calls, pieces of reasoning or texts beside messages left out (guards here read what was said)",
+            ),
         ]
         return "; ".join(f"{n} {what}" for n, what in parts if n)
 

@@ -20,8 +20,16 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from guard_magic.callers import warn_caller
-from guard_magic.conversations.conversation import Conversation, Message, parse_body, parse_conversation
+from guard_magic.conversations.conversation import (
+    Conversation,
+    Message,
+    looks_like_conversation,
+    parse_body,
+    parse_conversation,
+    with_text_hint,
+)
 from guard_magic.conversations.message_forms import is_message
+from guard_magic.conversations.transcripts import count_turns
 from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
 from guard_magic.magics.completion import make_matcher
@@ -35,6 +43,7 @@ from guard_magic.magics.options import (
     parse_guard,
     parse_moderate,
 )
+from guard_magic.magics.names import value_of
 from guard_magic.magics.policies import policy_list, policy_text
 from guard_magic.policy import BUILT_IN, is_policy_file
 from guard_magic.scoring.interrupts import interrupts_shown
@@ -95,7 +104,8 @@ class GuardMagics(Magics):
                 print(MODERATE.format_help())
                 return None
             conversations = self._read(options, cell)
-            result = self._score(conversations, options)
+            with _naming_text(cell, conversations, options):
+                result = self._score(conversations, options)
             if options.output is not None:
                 self.shell.user_ns[options.output] = result
             return result if options.output is None or options.show else None
@@ -135,6 +145,8 @@ class GuardMagics(Magics):
                 )
             found = parse_body(cell, text_only=options.text_only)
             self._look_for_variable(cell.strip(), options)
+            if not options.text_only:
+                _warn_of_reading(cell, found)
             return found
         if options.input is None:
             if not options.text:
@@ -193,9 +205,10 @@ class GuardMagics(Magics):
         return self.shell.user_ns[as_name(name)]
 
     def _variable(self, name: str) -> Any:
-        if name not in self.shell.user_ns:
-            raise UsageError(f"there is no variable {shorten(name)}")
-        return self.shell.user_ns[name]
+        """Return what a variable holds, or a part of one that attributes and subscripts name: ``chats[0]``."""
+        if name in self.shell.user_ns:
+            return self.shell.user_ns[name]
+        return value_of(name, self.shell.user_ns)
 
     def _load(self, options: argparse.Namespace) -> object:
         return current_session().load(
@@ -241,6 +254,37 @@ class GuardMagics(Magics):
         if options.action == "clear":
             current_session().clear_cache()
         print(f"{len(cache):,} scores cached in this session, {cache.n_hits:,} reused (numbers and hashes, no text)")
+
+
+def _is_verbatim(cell: str, found: Sequence[Conversation]) -> bool:
+    """Say whether a cell was read as one user message, all of it."""
+    return len(found) == 1 and [(m.role, m.content) for m in found[0].messages] == [("user", cell.strip("\n"))]
+
+
+def _warn_of_reading(cell: str, found: Sequence[Conversation]) -> None:
+    """Say what may have been meant otherwise: a text with a conversation in it, a text that only begins like a turn."""
+    if _is_verbatim(cell, found):
+        if looks_like_conversation(cell):
+            warn_caller(
+                "the text reads like a conversation and is scored as one user message: give every turn a line that begins "
+                "with user: or assistant:, or a list of messages (--text says that it is meant as one)"
+            )
+    elif len(found) == 1 and len(found[0]) == 1 and found[0].assessed.role != "user" and count_turns(cell):
+        warn_caller(
+            f"the cell is read as one message of the {found[0].assessed.role}, for it begins with "
+            f"{shorten(cell.split(':')[0].strip())} and a colon (--text takes all of it as one user message)"
+        )
+
+
+@contextmanager
+def _naming_text(cell: str | None, found: Sequence[Conversation], options: ModerateOptions) -> Iterator[None]:
+    """Let errors about a cell that was not read as one user message name the option that does so."""
+    try:
+        yield
+    except ConversationError as error:
+        if cell is None or options.text_only or _is_verbatim(cell, found):
+            raise
+        raise ConversationError(error.message, hint=with_text_hint(error.hint)) from None
 
 
 def _conversations(value: Any, name: str) -> list[Conversation]:

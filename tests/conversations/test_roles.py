@@ -273,7 +273,7 @@ def test_tool_calls_are_counted_beside_the_other_changes() -> None:
     after, changes = adapt_roles(before, "merge")
     assert after.roles == ("user", "assistant")
     assert changes == RoleChanges(left_out=1, unspoken=1)
-    assert "1 tool calls or pieces of reasoning left out" in str(changes)
+    assert "1 tool calls, pieces of reasoning or texts beside messages left out" in str(changes)
     assert adapt_roles(after, "merge") == (after, RoleChanges()), "they are counted once"
     with pytest.raises(ConversationError, match=r"do not fit this guard: .*tool calls"):
         adapt_roles(before, "strict")

@@ -66,7 +66,7 @@ def test_forms_of_markers(form: str, case: object, start: str) -> None:
     [
         ("user: hi\nwizard: hello", 2, "unknown speaker"),
         ("user: hi\nassistant: x\nwizard: hello", 3, "unknown speaker"),
-        ("User: hi\n助手：你好", 2, "unknown speaker"),
+        ("User: hi\n巫师：你好", 2, "unknown speaker"),
         ("User: hi\nWizard (v2): hello", 2, "unknown speaker"),
         ("User: hi\nGPT-4: hello", 2, "unknown speaker"),
         ("User: hi\n\u0410ssistant: hello", 2, "unknown speaker"),
@@ -96,7 +96,7 @@ def test_what_looks_like_a_marker_is_an_error(text: str, line: int, what: str) -
     for read in (parse_transcript, parse_messages, parse_body):
         with pytest.raises(ConversationError, match=f"line {line} .*{what}") as caught:
             read(text)
-        assert "--text" in caught.value.hint
+        assert ("--text" in caught.value.hint) == (read is parse_body), "columns have no --text"
         assert "JSON list" in caught.value.hint
     assert len(parse_body(text, text_only=True)) == 1
 
@@ -138,8 +138,8 @@ def test_human_and_assistant_in_turn_know_no_third() -> None:
 
 
 def test_remarks_in_bold_within_an_answer() -> None:
-    text = "**User:** how?\n**Assistant:** so:\n**Tip:** x\n**Leaves:** two\n**Water:** hot"
-    assert turns(text)[1][1] == "so:\n**Tip:** x\n**Leaves:** two\n**Water:** hot"
+    text = "**User:** how?\n**Assistant:** so:\n**Tip:** x\n**Leaves:** 2 g\n**Water:** 90 °C"
+    assert turns(text)[1][1] == "so:\n**Tip:** x\n**Leaves:** 2 g\n**Water:** 90 °C"
 
 
 @pytest.mark.parametrize("text", ["", "hi", "Note: a\nuser: b", "wizard: a", "**user: a", "http://user:x", "\u200b"])

@@ -1,0 +1,113 @@
+"""Texts that look like a conversation of several people and are not read as one: found by how their lines begin.
+
+A text is looked at where its first line carries no marker (what has one is read, or refused). Some signs are certain:
+times ahead of names, both roles at line starts. Others also occur in prose: there only a warning is due.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from guard_magic.characters import is_blank
+from guard_magic.conversations.line_heads import STAMPED_NAME, OddHead, lines_of, read_odd_head
+from guard_magic.conversations.role_names import ROLE_ALIASES
+from guard_magic.conversations.speakers import could_be_speaker, is_datum, names_role
+from guard_magic.conversations.transcripts import inner_markers
+
+__all__ = ["Dialogue", "find_dialogue"]
+
+_MOST_CHARACTERS = 20_000
+"""How much of a text is looked at: a conversation shows within its first turns."""
+_SIGN = re.compile(r"[:>\uff1a\t]|\s[-–—|]\s|\\n|(?im:^[\s#*_]{0,6}(?:user|human|assistant|bot|chatgpt)\b)")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """What a text looks like.
+
+    Attributes
+    ----------
+    what
+        In words, for an error: ``"a chat with times ahead of the names"``.
+    is_certain
+        False where it may well be one person's prose.
+    """
+
+    what: str
+    is_certain: bool
+
+
+def find_dialogue(text: str) -> Dialogue | None:
+    """Return what kind of conversation a text without markers looks like, or None."""
+    text = text[:_MOST_CHARACTERS]
+    if _SIGN.search(text) is None and STAMPED_NAME.search(text) is None:
+        return None
+    if len(STAMPED_NAME.findall(text)) > 1:
+        return Dialogue("a chat with the names and times on lines of their own (Telegram, Discord, Slack)", True)
+    heads = _heads(text)
+    found = _by_times(heads) or _by_roles(heads) or _by_names(heads)
+    if found is None and "\\n" in text:
+        unescaped = re.sub(r"\\[nr]", "\n", text)
+        if (inner := _by_roles(_heads(unescaped))) is not None:
+            return Dialogue(f"a transcript whose line breaks are written as \\n ({inner.what})", inner.is_certain)
+    return found or _by_inner_markers(text)
+
+
+def _heads(text: str) -> list[OddHead]:
+    """Return how the lines begin that may have a speaker."""
+    heads = (read_odd_head(text[start:end]) for start, end in lines_of(text))
+    return [head for head in heads if head is not None and (head.sep or (head.is_role and head.is_alone))]
+
+
+def _by_times(heads: list[OddHead]) -> Dialogue | None:
+    timed = [head for head in heads if head.has_time and head.sep in (":", ">") and could_be_speaker(head.name)]
+    if len(timed) > 1 or any(head.is_role for head in timed):
+        return Dialogue("a chat with times ahead of the names (WhatsApp, a log)", True)
+    return Dialogue("a message with time and name", False) if timed else None
+
+
+def _by_roles(heads: list[OddHead]) -> Dialogue | None:
+    roles = {ROLE_ALIASES[head.name.lower()] for head in heads if head.is_role and head.sep in _SURE}
+    if {"user", "assistant"} <= roles:
+        return Dialogue("a transcript whose first words are no marker, or whose markers are written otherwise", True)
+    named = [head for head in heads if _names_role(head)]
+    others = {head.name.lower() for head in heads if head.sep == ":" and could_be_speaker(head.name)}
+    if named and len(others | {head.name.lower() for head in named}) > 1:
+        return Dialogue("a transcript with speakers of other names", False)
+    first = heads[0] if heads else None
+    if first is None or first not in named:
+        return None
+    if not first.is_role:
+        return Dialogue(f"a turn of {first.name}", False)
+    is_assistants = ROLE_ALIASES[first.name.lower()] != "user" and first.sep in (":", ">")
+    return Dialogue(f"a turn of {first.name}, written as no marker is", True) if is_assistants else None
+
+
+_SURE = (":", ">", ">>", ">>>", "\t", "->", "=>", "")
+
+
+def _names_role(head: OddHead) -> bool:
+    is_listed = head.before.strip().startswith(("-", "*", "•", "+")) and not head.before.strip().startswith("**")
+    return (head.is_role and not is_listed) or (head.sep == ":" and not is_listed and names_role(head.name))
+
+
+def _by_names(heads: list[OddHead]) -> Dialogue | None:
+    """Look for names that come again: two of them, and three lines or more; or a question with its answer."""
+    signs = [head for head in heads if head.sep == ":" or (head.sep == ">" and head.is_wrapped)]
+    names = {head.name.lower() for head in signs}
+    if {"q", "a"} <= names or {"question", "answer"} <= names:
+        return Dialogue("a question with its answer", False)
+    spoken = [head for head in signs if could_be_speaker(head.name) and not is_blank(head.rest)]
+    times = Counter(head.name for head in spoken if not is_datum(head.rest))
+    if len(times) > 1 and max(times.values()) > 1:
+        return Dialogue("a conversation of several people", False)
+    return None
+
+
+def _by_inner_markers(text: str) -> Dialogue | None:
+    names = [found["name"].lower() for found in inner_markers(text, 0, len(text)) if found["gap"] is not None]
+    if {"user", "assistant"} <= {ROLE_ALIASES[name] for name in names}:
+        return Dialogue("several speakers on a line", False)
+    return None
