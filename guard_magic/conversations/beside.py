@@ -59,7 +59,7 @@ _HARMLESS = _split(
     "annotations citation citations signature emoji emojis emoji_name reaction reactions mention mentions likes "
     "votes vote upvotes downvotes parent children url_id page session conversation annotator synthetic quality "
     "review tools functions tool_choice choice parallel stream format config settings options parameters params "
-    "schema header headers title subtitle slug split dataset license sender recipient recipients phase end lock "
+    "schema header headers title subtitle slug split dataset license from sender recipient recipients phase end lock "
     "locked pinned public via visible hidden gender age sex team workspace bot system_fingerprint fingerprint "
     "service tier safety object logit logits embedding embeddings extra_info extra origin winner judge tstamp "
 )
@@ -67,7 +67,7 @@ _HARMLESS = _split(
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\dA-Za-z_]+")
 _TWO_WORDS = re.compile(r"[^\W\d_]{2,}[\W_]+[^\W\d_]{2,}|[^\W\d_A-Za-zÀ-ɏ]{2,}")
 _IS = re.compile(r"(?:is|has|was|can|num|n|no|total)[_A-Z]|n\Z")
-_PLACE = re.compile(r"\S*(?:/\S*|\.\w{2,5}|:\d\d)\S*|[0-9a-f-]{8,}|<@?\w+>", re.I)
+_PLACE = re.compile(r"\S*(?:/\S*|\.\w{2,5}|:\d\d)\S*|[0-9a-f-]{8,}|\d+|<@?\w+>", re.I)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -78,7 +78,7 @@ def _words(key: str) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def _is_harmless(key: str) -> bool:
     words = _words(key)
-    if not words or key in MEDIA or key in DEEDS or key in _SAID:
+    if not words or key in MEDIA or key in DEEDS or key in _SAID or key in ("role", "from"):
         return False
     return bool(_IS.match(key)) or (words[-1] in _HARMLESS and not (len(words) == 1 and words[0] in _SAID))
 
@@ -131,10 +131,13 @@ def _carries_words(key: object, value: object, said: str) -> bool:
 
 def _holds_text(value: object, depth: int = 0) -> bool:
     if isinstance(value, str):
-        return not is_blank(value)
+        return not is_blank(value) and not _PLACE.fullmatch(value.strip())
     if depth > 3:
         return True
-    inner = list(value.values()) if isinstance(value, Mapping) else listed(value)
+    if isinstance(value, Mapping):
+        inner: Iterable[object] | None = [one for key, one in value.items() if not is_harmless(key)]
+    else:
+        inner = listed(value)
     return any(_holds_text(one, depth + 1) for one in inner or ())
 
 

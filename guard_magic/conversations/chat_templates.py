@@ -60,11 +60,8 @@ _FORMS = (
         must_close=False,
     ),
 )
-_LLAMA_2 = re.compile(r"\s*(?:<s>)?\s*\[INST\]")
-_EXCHANGE = re.compile(
-    r"\s*(?:<s>)?\s*\[INST\](?P<asked>.*?)\[/INST\](?P<said>.*?)(?=(?:</s>)?\s*(?:<s>)?\s*\[INST\]|\Z)", re.S
-)
-_SYSTEM = re.compile(r"\s*<<SYS>>(?P<said>.*?)<</SYS>>(?P<asked>.*)", re.S)
+_LLAMA_2 = re.compile(r"(?:<s>)?\s*\[INST\]")
+_SYSTEM = re.compile(r"\s*+<<SYS>>(?P<said>.*?)<</SYS>>(?P<asked>.*)", re.S)
 _INST_TOKENS = re.compile(r"\[/?INST\]|<</?SYS>>|</?s>")
 _GUANACO = re.compile(r"###[^\S\n]*(?P<name>Human|Assistant|System|User)[^\S\n]*:")
 _ALPACA = re.compile(r"(?m)^[^\S\n]*#{2,4}[^\S\n]*Instruction[^\S\n]*:")
@@ -92,10 +89,10 @@ def read_template(text: str) -> list[Turn] | None:
         start = form.ahead.match(text).end()  # type: ignore[union-attr]
         if form.opening.match(text, start):
             return _read_form(text, start, form)
-    if _LLAMA_2.match(text):
+    start = len(text) - len(text.lstrip())
+    if _LLAMA_2.match(text, start):
         return _read_llama_2(text)
-    first = _GUANACO.match(text.lstrip())
-    if first:
+    if _GUANACO.match(text, start):
         return _read_guanaco(text)
     if (found := _ALPACA.search(text)) and (answer := _ALPACA_ANSWER.search(text, found.end())):
         raise _refusal("an instruction with its response (Alpaca)", text[answer.start() :])
@@ -104,7 +101,7 @@ def read_template(text: str) -> list[Turn] | None:
 
 def holds_template(text: str) -> bool:
     """Say whether a text has turns of such a format in it, wherever they begin, read or not."""
-    if "<" in text and any(_count(form.opening, text) > 1 for form in _FORMS):
+    if ("<|" in text or "<start_of_turn>" in text) and any(_count(form.opening, text) > 1 for form in _FORMS):
         return True
     if "[/INST]" in text and "[INST]" in text:
         return True
@@ -147,22 +144,16 @@ def _read_form(text: str, start: int, form: _Form) -> list[Turn]:
 
 def _read_llama_2(text: str) -> list[Turn]:
     turns: list[Turn] = []
-    position = 0
-    while found := _EXCHANGE.match(text, position):
-        asked, said = found["asked"], found["said"]
+    for exchange in text.split("[INST]")[1:]:
+        asked, found, said = exchange.partition("[/INST]")
         if (system := _SYSTEM.fullmatch(asked)) and not turns:
             turns.append(("system", system["said"].strip()))
             asked = system["asked"]
-        said = said.strip().removesuffix("</s>").strip()
-        for one in (asked, said):
-            if token := _INST_TOKENS.search(one):
-                raise _refusal("the prompt format of Llama 2", one[token.start() :])
+        said = said.strip().removesuffix("<s>").strip().removesuffix("</s>").strip()
+        token = _INST_TOKENS.search(asked) or _INST_TOKENS.search(said)
+        if not found or token:
+            raise _refusal("the prompt format of Llama 2", exchange)
         turns += [("user", asked.strip()), ("assistant", said)]
-        position = found.end()
-        if text.startswith("</s>", position):
-            position += len("</s>")
-    if not turns or not is_blank(text[position:]):
-        raise _refusal("the prompt format of Llama 2", text[position:])
     return turns[:-1] if not turns[-1][1] else turns
 
 

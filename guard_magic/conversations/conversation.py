@@ -188,13 +188,13 @@ def looks_like_conversation(text: str) -> bool:
     """
     if (begins_like_literal(text) or text.lstrip()[:2] in _QUOTED) and (_is_readable(text) or _has_keys(text, 2)):
         return True
-    if count_turns(text) > 1 or holds_template(text):
-        return True
+    n_turns = count_turns(text)
+    if n_turns == 0:
+        return holds_template(text) or find_dialogue(text) is not None
     try:
-        turns = read_turns(text)
+        return n_turns > 1 or read_turns(text) is None or holds_template(text)
     except ConversationError:
         return True
-    return turns is None and find_dialogue(text) is not None
 
 
 _QUOTED = ('"[', '"{', "'[", "'{", "\"'")

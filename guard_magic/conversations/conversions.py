@@ -21,17 +21,19 @@ def conversion(item: Mapping[Any, Any], otherwise: str = MESSAGE_HINT) -> str:
     """Return the line that turns messages such as this one into ours, where its keys show it."""
     author = item.get("author")
     if isinstance(author, Mapping) and isinstance(item.get("content"), str):  # Discord
-        return f'[{{"role": "assistant" if m["author"]["isBot"] else "user", **m}} for m in messages]{_DOCS}'
-    if isinstance(author, Mapping):
-        return f'[{{"role": m["author"]["role"], "content": m["content"]["parts"]}} for m in messages]{_DOCS}'
+        return f'[{{**m, "role": "assistant" if m["author"]["isBot"] else "user"}} for m in messages]{_DOCS}'
+    if isinstance(author, Mapping):  # ChatGPT
+        said = 'm["content"].get("parts") or m["content"]["text"]'
+        return f'[{{"role": m["author"]["role"], "content": {said}}} for m in messages]{_DOCS}'
     if "from_id" in item:  # Telegram
-        return (
-            f'[{{"role": "assistant" if m["from_id"] == … else "user", "content": m["text"]}} for m in messages]{_DOCS}'
-        )
+        role = '"assistant" if m["from_id"] in ours else "user"'
+        return f'ours = {{"user…"}}; [{{**m, "from": {role}, "value": m["text"]}} for m in messages]{_DOCS}'
     if "ts" in item and "text" in item:  # Slack
-        return f'[{{"role": "assistant" if "bot_id" in m else "user", "content": m["text"]}} for m in messages]{_DOCS}'
+        role = '"assistant" if m.get("user") in ours else "user"'
+        return f'ours = {{"U…"}}; [{{**m, "role": {role}, "content": m["text"]}} for m in messages]{_DOCS}'
     if isinstance(item.get("data"), Mapping) and isinstance(item.get("type"), str):
-        return '[{"role": m["type"], "content": m["data"]["content"]} for m in messages]'
+        data = '**{k: v for k, v in m["data"].items() if k not in ("role", "type")}'
+        return f'[{{"role": m["type"], {data}}} for m in messages]'
     who = [
         key for key, value in item.items() if isinstance(value, str) and plain(value).strip().lower() in ROLE_ALIASES
     ]
@@ -39,7 +41,7 @@ def conversion(item: Mapping[Any, Any], otherwise: str = MESSAGE_HINT) -> str:
         key for key in ("content", "text", "message", "value", "body", "utterance") if isinstance(item.get(key), str)
     ]
     if len(who) == 1 and what and (who[0], what[0]) not in (("role", "content"), ("from", "value")):
-        return f'[{{"role": m[{who[0]!r}], "content": m[{what[0]!r}]}} for m in messages]'
+        return f'[{{**m, "role": m[{who[0]!r}], "content": m[{what[0]!r}]}} for m in messages]'
     return otherwise
 
 
@@ -51,7 +53,8 @@ def object_hint(value: object) -> str:
     if kind.__name__ == "Series":
         return "A column is scored by series.guard.score()."
     if kind.__module__.startswith("langchain"):
-        return '[{"role": m.type, "content": m.content} for m in messages]'
+        calls = '"tool_calls": getattr(m, "tool_calls", None)'
+        return f'[{{"role": m.type, "content": m.content, {calls}}} for m in messages]'
     if hasattr(kind, "model_dump"):
         return "[m.model_dump() for m in messages]"
     if hasattr(kind, "as_py"):

@@ -12,15 +12,24 @@ from dataclasses import dataclass
 
 from guard_magic.characters import is_blank
 from guard_magic.conversations.line_heads import STAMPED_NAME, OddHead, lines_of, read_odd_head
-from guard_magic.conversations.role_names import ROLE_ALIASES
-from guard_magic.conversations.speakers import could_be_speaker, is_datum, names_role
+from guard_magic.conversations.role_names import PEOPLE, ROLE_ALIASES
+from guard_magic.conversations.speakers import could_be_speaker, is_datum, names_role, words_of
 from guard_magic.conversations.transcripts import inner_markers
 
 __all__ = ["Dialogue", "find_dialogue"]
 
 _MOST_CHARACTERS = 20_000
 """How much of a text is looked at: a conversation shows within its first turns."""
-_SIGN = re.compile(r"[:>\uff1a\t]|\s[-–—|]\s|\\n|(?im:^[\s#*_]{0,6}(?:user|human|assistant|bot|chatgpt)\b)")
+_LABELS = re.compile(r"(?m)^[^\w\n]{0,10}([^\W\d][^\n:>\uff1a]{0,40})[:>\uff1a]")
+_NEAR_ROLE = re.compile(
+    rf"(?<![^\W_])(?:{'|'.join(sorted(ROLE_ALIASES, key=len, reverse=True))})[^\w\n]{{0,12}}"
+    r"(?:[(\[][^)\]\n]{0,40}[)\]])?[^\w\n]{0,6}(?:[-:>\uff1a\n|;=\t\u2013\u2014]|\Z)",
+    re.I,
+)
+_CLOCK = re.compile(r"\d:\d\d")
+_CANDIDATE = re.compile(r"[^\n]{0,80}?(?:[:>\t\uff1a]|\s[-–—|]\s|[|;=]\s)|[^\n]{0,30}\Z")
+"""A line in whose beginning a speaker could end, or which is short enough to be one."""
+_SIGN = re.compile(r"[:>\uff1a\t]|\s[-–—|]\s|\\n|\n[ \t#*_]{0,8}(?:user|assistant|human|bot)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +51,9 @@ class Dialogue:
 def find_dialogue(text: str) -> Dialogue | None:
     """Return what kind of conversation a text without markers looks like, or None."""
     text = text[:_MOST_CHARACTERS]
-    if _SIGN.search(text) is None and STAMPED_NAME.search(text) is None:
+    if not _may_be_dialogue(text):
         return None
-    if len(STAMPED_NAME.findall(text)) > 1:
+    if _CLOCK.search(text) and len(STAMPED_NAME.findall(text)) > 1:
         return Dialogue("a chat with the names and times on lines of their own (Telegram, Discord, Slack)", True)
     heads = _heads(text)
     found = _by_times(heads) or _by_roles(heads) or _by_names(heads)
@@ -55,9 +64,22 @@ def find_dialogue(text: str) -> Dialogue | None:
     return found or _by_inner_markers(text)
 
 
+def _may_be_dialogue(text: str) -> bool:
+    """Say at little cost whether a closer look is due: a role next to a sign, a time, or a label that comes again."""
+    if _SIGN.search(text) is None:
+        return False
+    labels = [label.strip().lower() for label in _LABELS.findall(text)]
+    if len({*labels}) < len(labels) or not {"q", "question"}.isdisjoint(labels):
+        return True
+    if _CLOCK.search(text) or _NEAR_ROLE.search(text):
+        return True
+    return any(not PEOPLE.isdisjoint(words_of(label)) for label in labels)
+
+
 def _heads(text: str) -> list[OddHead]:
     """Return how the lines begin that may have a speaker."""
-    heads = (read_odd_head(text[start:end]) for start, end in lines_of(text))
+    lines = (text[start:end] for start, end in lines_of(text))
+    heads = (read_odd_head(line) for line in lines if _CANDIDATE.match(line))
     return [head for head in heads if head is not None and (head.sep or (head.is_role and head.is_alone))]
 
 

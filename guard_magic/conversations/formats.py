@@ -190,16 +190,12 @@ _EXPORTS = (
     (
         ("mapping", "current_node"),
         "a conversation of a ChatGPT export, a tree of messages",
-        "Follow it from current_node to the root: "
-        'thread = lambda n: thread(c["mapping"][n]["parent"]) + [c["mapping"][n]["message"]] if n else []; '
-        'messages = [{"role": m["author"]["role"], "content": m["content"]["parts"]} '
-        'for m in thread(c["current_node"]) if m and m["content"].get("parts")]',
+        "Follow it from current_node to the root: the parts, the text (of code) and the attachments of each message",
     ),
     (
         ("chat_messages",),
         "a conversation of a Claude export",
-        '[{"role": m["sender"], "content": m["text"], "files": m.get("files")} for m in c["chat_messages"]], and the '
-        "texts of attachments (extracted_content) as parts",
+        "Take sender, text, the extracted_content of attachments, and files of each of its chat_messages",
     ),
     (
         ("data", "annotations"),
@@ -213,7 +209,7 @@ _EXPORTS = (
         'record["fields"] holds what was labelled: pd.DataFrame([r["fields"] for r in records]).guard.score()',
     ),
     (("conversation_a", "conversation_b"), "a comparison of two conversations", 'Pass one: value["conversation_a"].'),
-    (("prompt", "message_tree_id"), "a tree of OASST", "Take one path through its replies: role and text of each."),
+    (("prompt", "message_tree_id"), "a tree of OASST", "Take each path through its replies: role and text of each."),
     (("role", "message_id", "text"), "a message of OASST", '{"role": m["role"], "content": m["text"]}'),
     (
         ("request", "response"),

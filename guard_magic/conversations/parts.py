@@ -114,7 +114,7 @@ def _part_text(part: Mapping[Any, Any], kind: str, where: str) -> str:
     if isinstance(text, Mapping):
         text = text.get("value")
     if is_missing(text):
-        raise ConversationError(f"the text of a part of {where} is missing", hint=MESSAGE_HINT)
+        raise ConversationError(f"{where} is missing: a part of it has no text", hint=MESSAGE_HINT)
     if not isinstance(text, str) or media_in(part):
         raise ConversationError(f"{where} holds an unreadable part: {shorten(dict(part))}", hint=MESSAGE_HINT)
     return plain(text)

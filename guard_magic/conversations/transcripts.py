@@ -47,11 +47,11 @@ TRANSCRIPT_HINT = (
     f"assistant: first. {ROLE_HINT}"
 )
 _MIDDLE = re.compile(
-    rf"(?:(?P<break>\\[nr])|(?<![\w/&.'’#$%-]))(?P<name>{'|'.join(sorted(ROLE_ALIASES, key=len, reverse=True))})"
+    rf"(?:(?P<break>\\[nr])|(?<![\w/&'’#$%-]))(?P<name>{'|'.join(sorted(ROLE_ALIASES, key=len, reverse=True))})"
     r"[\])*_>]{0,3}[^\S\n]?[:\uff1a](?P<gap>\s|\Z)?",
     re.I,
 )
-_BROKEN = re.compile(r"\\[nr](?:\\[nr]|\s)*(?P<name>[^\W\d_][\w.'’-]*(?:[^\S\n][\w.'’-]+){0,3}):\s")
+_BROKEN = re.compile(r"\\[nr]\s{0,4}(?P<name>[^\W\d_][\w.'’-]*(?:[^\S\n][\w.'’-]+){0,3}):\s")
 _MOST_CHARACTERS = 1_000_000
 """Longest turn that is searched for markers: no longer message is read at all."""
 _FENCE = re.compile(r"[^\S\n]*(?:```|~~~)")
@@ -242,6 +242,8 @@ def inner_markers(text: str, start: int, end: int) -> Iterator[re.Match[str]]:
         before = text[max(start, found.start() - 30) : found.start()]
         if before and before[-1] in _OPENING_QUOTES and not before[-2:-1].isalnum():
             continue
+        if before[-1:] == "." and found["name"].islower() and not found["break"]:
+            continue
         words = before.split()
         if found["break"] or not words or words[-1].lower() not in _BEFORE_NOUNS:
             yield found
@@ -279,7 +281,7 @@ def _check_odd_heads(text: str, found: Sequence[Label], markers: Sequence[Label]
     for start, end in lines_of(text):
         while block is not None and block[1] <= start:
             block = next(blocks, None)
-        if start in labelled or (block is not None and block[0] <= start):
+        if start in labelled or start == end or (block is not None and block[0] <= start):
             continue
         head = read_odd_head(text[start:end])
         is_speaker = head is not None and _is_odd_speaker(text, head, markers)

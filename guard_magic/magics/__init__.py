@@ -34,6 +34,7 @@ from guard_magic.display import register_formatters, status_html, status_text
 from guard_magic.errors import ConversationError, GuardError, shorten
 from guard_magic.magics.completion import make_matcher
 from guard_magic.magics.input_transform import take_questions
+from guard_magic.magics.names import value_of
 from guard_magic.magics.options import (
     GUARD,
     MODERATE,
@@ -43,7 +44,6 @@ from guard_magic.magics.options import (
     parse_guard,
     parse_moderate,
 )
-from guard_magic.magics.names import value_of
 from guard_magic.magics.policies import policy_list, policy_text
 from guard_magic.policy import BUILT_IN, is_policy_file
 from guard_magic.scoring.interrupts import interrupts_shown
@@ -266,8 +266,8 @@ def _warn_of_reading(cell: str, found: Sequence[Conversation]) -> None:
     if _is_verbatim(cell, found):
         if looks_like_conversation(cell):
             warn_caller(
-                "the text reads like a conversation and is scored as one user message: give every turn a line that begins "
-                "with user: or assistant:, or a list of messages (--text says that it is meant as one)"
+                "the text reads like a conversation and is scored as one user message: give every turn a line that "
+                "begins with user: or assistant:, or a list of messages (--text says that one is meant)"
             )
     elif len(found) == 1 and len(found[0]) == 1 and found[0].assessed.role != "user" and count_turns(cell):
         warn_caller(

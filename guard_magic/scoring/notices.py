@@ -99,9 +99,9 @@ def warn_changed(changes: RoleChanges, n_neutralised: int) -> None:
         warn_caller(f"messages that do not fit the guard's prompt: {changes}")
     if n_neutralised:
         warn_caller(
-            "text that is written as the guard's prompt writes its own structure (such as <END CONVERSATION>, or a line "
-            "that begins with a role name and a colon: also code and examples of chats) is kept as words, marked so "
-            f"that it opens no turn: neutralised in {n_neutralised:,} of the conversations"
+            "text that is written as the guard's prompt writes its own structure (<END CONVERSATION>, or a line "
+            "that begins with a role name and a colon, in code and examples of chats too) is kept as words that open "
+            f"no turn: neutralised in {n_neutralised:,} of the conversations"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from chat_logs import CALL, CONVERTED, OPENAI, PAIR, SHAPES, TEXTS, Pairs
+from chat_logs import CALL, CONVERTED, OPENAI, SHAPES, TEXTS, Pairs
 from hostile_rows import HOSTILE, USER, hostile_column
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,17 +76,6 @@ def test_other_shapes_are_refused_by_name(name: str) -> None:
         with pytest.raises(ConversationError, match=re.escape(named)) as caught:
             read(value)
         assert caught.value.hint
-
-
-@pytest.mark.parametrize("name", CONVERTED)
-def test_conversions_of_the_documentation(name: str) -> None:
-    """Each section's code turns its shape into messages that are read."""
-    section = re.search(rf"^### {name}\n(.*?)(?=^##|\Z)", DOCS.read_text(encoding="utf-8"), re.S | re.M | re.I)
-    assert section is not None
-    [code] = re.findall(r"```python\n(.*?)```", section[1], re.S)
-    names: dict[str, Any] = {"value": CONVERTED[name][0]}
-    exec(code, names)
-    assert pairs(parse_messages(names["messages"])) == PAIR
 
 
 def test_the_documentation_names_all_markers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -327,7 +328,7 @@ def test_options_reach_the_guard(shell: InteractiveShell) -> None:
         ("%moderate \u2013t .5 hi", "begins with another dash"),
         ("%moderate \u2212\u2212threshold=.5 hi", "begins with another dash"),
         ("%moderate --x\ud800 hi", "unrecognized arguments: --x\\ud800"),
-        ("%moderate -i a.b", "no variable 'a.b'"),
+        ("%moderate -i a.b", "no variable 'a'"),
         ("%%moderate", "the cell body is empty"),
         ("%%moderate -x", "the cell body is empty"),
         ("%guard load --name -- x", "expected one argument"),
@@ -751,3 +752,40 @@ def test_a_line_like_an_unknown_marker_is_a_usage_error(shell: InteractiveShell)
     assert "line 2 looks like a marker of an unknown speaker: 'wizard'" in told
     assert "--text" in told
     assert run(shell, "%%moderate --text\nuser: hi\nwizard: hello").assessed_role == "user"
+
+
+@pytest.mark.parametrize("body", ["Ann: hi\nBen: x y\nAnn: why?", "Support Agent: hello there", "Q: hi\nA: hello"])
+def test_a_cell_that_may_be_a_conversation_says_so(shell: InteractiveShell, body: str) -> None:
+    with pytest.warns(GuardWarning, match="reads like a conversation and is scored as one user message.*--text"):
+        verdict = run(shell, f"%%moderate\n{body}")
+    assert verdict.conversation.roles == ("user",)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run(shell, f"%%moderate --text\n{body}").conversation.assessed.content == body
+
+
+@pytest.mark.parametrize("body", ["Model: Golf", "AI: friend or foe?", "System: Windows 10"])
+def test_a_text_that_only_begins_like_a_turn_names_the_way_out(shell: InteractiveShell, body: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            run(shell, f"%%moderate\n{body}")
+            told = " ".join(str(one.message) for one in caught)
+        except UsageError as error:
+            told = str(error)
+    assert "--text" in told
+    assert run(shell, f"%%moderate --text\n{body}").conversation.assessed.content == body
+
+
+def test_a_part_of_a_variable_is_scored(shell: InteractiveShell) -> None:
+    shell.user_ns["chats"] = [["skip"], [{"role": "user", "content": "hi"}]]
+    shell.user_ns["i"] = 1
+    for name in ("chats[1]", "chats[-1]", "chats[i]"):
+        assert run(shell, f"%moderate -i {name}").conversation.assessed.content == "hi"
+    shell.user_ns["frame"] = pd.DataFrame({"messages": [shell.user_ns["chats"][1]]})
+    assert run(shell, "%moderate -i frame.messages[0]").conversation.assessed.content == "hi"
+    assert run(shell, '%moderate -i frame["messages"].iloc[0]').conversation.assessed.content == "hi"
+    assert "IndexError" in usage_error(shell, "%moderate -i chats[7]")
+    assert "assign it to a variable first" in usage_error(shell, "%moderate -i len(chats)")
+    assert "assign it to a variable first" in usage_error(shell, "%moderate -i chats[0+1]")
+    assert "no variable 'nothing'" in usage_error(shell, "%moderate -i nothing[0]")

@@ -466,8 +466,8 @@ def test_tool_calls_are_left_out_and_counted_once(session: Session) -> None:
     assert scored["unsafe_score"][0] == scored["unsafe_score"][2]
     assert "the message to assess is not text: message 4 is a tool call" in scored["guard_error"][1]
     assert [line for line in said if "tool calls" in line] == [
-        "messages that do not fit the guard's prompt: 1 tool calls, pieces of reasoning or texts beside messages left out "
-        "(guards here read what was said)"
+        "messages that do not fit the guard's prompt: 1 tool calls, pieces of reasoning or texts beside messages "
+        "left out (guards here read what was said)"
     ]
     with quiet():
         of_users = score_frame(session, pd.DataFrame({"messages": chats}), assess="user", progress=False)
