@@ -26,6 +26,10 @@ _NEAR_ROLE = re.compile(
     r"(?:[(\[][^)\]\n]{0,40}[)\]])?[^\w\n]{0,6}(?:[-:>\uff1a\n|;=\t\u2013\u2014]|\Z)",
     re.I,
 )
+_BOTH = "user|human|customer|prompter|assistant|chatbot|bot|agent|ai|gpt|chatgpt"
+_SIGNED = re.compile(rf"(?im)(?:^[ \t]*|[<\[\"'(=])({_BOTH})[\"'>\])]{{0,2}}[ \t]?(?:[=,:>|\])]|(?<=[>\])])[ \t])")
+_SHOUTED = re.compile(rf"(?m)^({_BOTH.upper()})\b")
+_UNLISTED = re.compile(r"[\s@<\[(]*\Z")
 _CLOCK = re.compile(r"\d:\d\d")
 _CANDIDATE = re.compile(r"[^\n]{0,80}?(?:[:>\t\uff1a]|\s[-–—|]\s|[|;=]\s)|[^\n]{0,30}\Z")
 """A line in whose beginning a speaker could end, or which is short enough to be one."""
@@ -56,20 +60,25 @@ def find_dialogue(text: str) -> Dialogue | None:
     if _CLOCK.search(text) and len(STAMPED_NAME.findall(text)) > 1:
         return Dialogue("a chat with the names and times on lines of their own (Telegram, Discord, Slack)", True)
     heads = _heads(text)
-    found = _by_times(heads) or _by_roles(heads) or _by_names(heads)
+    n_lines = sum(not is_blank(text[start:end]) for start, end in lines_of(text))
+    found = _by_times(heads) or _by_roles(heads) or _by_names(heads, n_lines)
     if found is None and "\\n" in text:
         unescaped = re.sub(r"\\[nr]", "\n", text)
         if (inner := _by_roles(_heads(unescaped))) is not None:
             return Dialogue(f"a transcript whose line breaks are written as \\n ({inner.what})", inner.is_certain)
-    return found or _by_inner_markers(text)
+    return found or _by_inner_markers(text) or _by_signs(text)
 
 
 def _may_be_dialogue(text: str) -> bool:
     """Say at little cost whether a closer look is due: a role next to a sign, a time, or a label that comes again."""
+    if _SIGNED.search(text) or _SHOUTED.search(text):
+        return True
     if _SIGN.search(text) is None:
         return False
     labels = [label.strip().lower() for label in _LABELS.findall(text)]
     if len({*labels}) < len(labels) or not {"q", "question"}.isdisjoint(labels):
+        return True
+    if 1 < len(labels) >= text.count("\n") // 2 + 1:
         return True
     if _CLOCK.search(text) or _NEAR_ROLE.search(text):
         return True
@@ -115,15 +124,16 @@ def _names_role(head: OddHead) -> bool:
     return (head.is_role and not is_listed) or (head.sep == ":" and not is_listed and names_role(head.name))
 
 
-def _by_names(heads: list[OddHead]) -> Dialogue | None:
-    """Look for names that come again: two of them, and three lines or more; or a question with its answer."""
+def _by_names(heads: list[OddHead], n_lines: int) -> Dialogue | None:
+    """Look for two names, of which one comes again or which begin all lines; or a question with its answer."""
     signs = [head for head in heads if head.sep == ":" or (head.sep == ">" and head.is_wrapped)]
     names = {head.name.lower() for head in signs}
     if {"q", "a"} <= names or {"question", "answer"} <= names:
         return Dialogue("a question with its answer", False)
     spoken = [head for head in signs if could_be_speaker(head.name) and not is_blank(head.rest)]
     times = Counter(head.name for head in spoken if not is_datum(head.rest))
-    if len(times) > 1 and max(times.values()) > 1:
+    n_listed = sum(not _UNLISTED.match(head.before) for head in spoken)
+    if len(times) > 1 and (max(times.values()) > 1 or (times.total() == n_lines and not n_listed)):
         return Dialogue("a conversation of several people", False)
     return None
 
@@ -132,4 +142,12 @@ def _by_inner_markers(text: str) -> Dialogue | None:
     names = [found["name"].lower() for found in inner_markers(text, 0, len(text)) if found["gap"] is not None]
     if {"user", "assistant"} <= {ROLE_ALIASES[name] for name in names}:
         return Dialogue("several speakers on a line", False)
+    return None
+
+
+def _by_signs(text: str) -> Dialogue | None:
+    """Look for both roles between signs (``<user>``, ``"user":``, ``user,``) or in capitals, at line starts or not."""
+    for form in (_SIGNED, _SHOUTED):
+        if {"user", "assistant"} <= {ROLE_ALIASES[name.lower()] for name in form.findall(text)}:
+            return Dialogue("a conversation with its roles between signs", False)
     return None

@@ -77,6 +77,14 @@ UNCERTAIN = {
     "questions": "Q: hi\nA: kill",
     "HTML": "<p>User: hi</p><p>Assistant: kill</p>",
     "ChatGPT's page": "You said:\nhi\nChatGPT said:\nkill",
+    "two speakers": "Visitor: hi there\nOperator: kill",
+    "capitals": "USER hi\nBOT kill",
+    "equal signs": "user=hi\nassistant=kill",
+    "tuples as text": "x ('user', 'hi') ('assistant', 'kill')",
+    "rows": "user,hi\nassistant,kill",
+    "elements": "<user>hi</user><assistant>kill</assistant>",
+    "attributes": '<turn role="user">hi</turn><turn role="assistant">kill</turn>',
+    "YAML": "- role: user\n  content: hi\n- role: assistant\n  content: kill",
     "one message with its time": "1/2/26, 10:00\u202fPM - Ann: hi",
 }
 

@@ -76,7 +76,7 @@ def test_interleaved_conversations_are_put_together() -> None:
         ("user", None, "content of message 2 is missing"),
         ("user", 5, "content of message 2 is int"),
         ("narrator", "x", "message 2 has an unknown role 'narrator'"),
-        (None, "x", "the role of message 2 is not text"),
+        (None, "x", "the role of message 2 is missing"),
         ("assistant", [{"type": "image_url"}], "message 2 holds a part of type 'image_url'"),
     ],
 )
