@@ -8,7 +8,8 @@ GuardError
 ├── LoadError           (OSError)       a model that cannot be loaded
 ├── UnknownGuardError   (LookupError)   a guard that is not resident in this session
 ├── ScoreError          (RuntimeError)  a row that was asked and could not be scored
-└── LabelError          (OSError)       labels that cannot be read, kept or exported
+├── LabelError          (OSError)       labels that cannot be read, kept or exported
+└── CallError           (TypeError)     an option that a function does not have, or one that it needs
 
 Each carries ``message`` (what is wrong and the value seen) and ``hint`` (what to do). An interrupt is none of them:
 ScoringInterrupted is a KeyboardInterrupt that IPython shows in one line.
@@ -22,6 +23,7 @@ import traceback
 from types import TracebackType
 
 __all__ = [
+    "CallError",
     "ColumnError",
     "ConversationError",
     "EmbeddedGuardWarning",
@@ -119,6 +121,10 @@ class ScoreError(GuardError, RuntimeError):
 
 class LabelError(GuardError, OSError):
     """Labels that cannot be read, kept or exported; nothing of what was asked was written."""
+
+
+class CallError(GuardError, TypeError):
+    """A call with an option that the function does not have, or without one that it needs."""
 
 
 class ScoringInterrupted(KeyboardInterrupt):

@@ -21,6 +21,7 @@ BUILTIN = {
     "UnknownGuardError": LookupError,
     "ScoreError": RuntimeError,
     "LabelError": OSError,
+    "CallError": TypeError,
 }
 CLASSES = [getattr(errors, name) for name in BUILTIN]
 

@@ -80,8 +80,9 @@ def export_labels(
     Warns
     -----
     GuardWarning
-        Where Label Studio or Argilla leave out rows without a readable conversation, with their number. Rows of
-        equal content are one task there.
+        Where Label Studio or Argilla leave out rows without a readable conversation, with their number (rows of
+        equal content are one task there); and where labels could not be checked to be one a conversation and person,
+        because it is not clear which columns hold the conversations.
 
     Raises
     ------

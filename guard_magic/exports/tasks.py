@@ -86,7 +86,7 @@ def _with_more(task: Task, said: tuple[Said, ...]) -> Task:
 def check_labels(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> None:
     """Raise `LabelError` where one conversation of a frame has two labels of one person.
 
-    A table whose conversations are not found by themselves, and are not named, is not looked at.
+    A table whose conversations are not found by themselves, and are not named, cannot be looked at: that is said.
     """
     people = _people(frame)
     is_named = any(name is not None for name in columns.values())
@@ -94,9 +94,13 @@ def check_labels(frame: pd.DataFrame, columns: Mapping[str, str | None]) -> None
         return
     try:
         plan = plan_columns(frame, **columns)
-    except ColumnError:
+    except ColumnError as error:
         if is_named:
             raise
+        warn_caller(
+            f"it was not checked that no conversation has two labels of one person, for it is not clear which columns "
+            f"hold the conversations ({error.message}): text=…, prompt=… or messages=… says so"
+        )
         return
     _refuse_contradictions(frame, read_frame(frame, plan), people)
 

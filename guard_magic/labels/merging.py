@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from guard_magic.callers import warn_caller
 from guard_magic.conversations.conversation import is_missing
 from guard_magic.errors import LabelError, shorten
 from guard_magic.labels.decisions import Labelled
@@ -31,6 +32,7 @@ _WAIT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _File:
+    path: Path
     annotator: str
     role: str
     kept: Kept
@@ -83,6 +85,11 @@ def merge_labels(frame_keys: Iterable[str | None], paths: Paths) -> pd.DataFrame
     paths
         One file or several, adjudications among them. Of two files of one person the later decision counts.
 
+    Warns
+    -----
+    GuardWarning
+        For a file whose labels do not belong to these rows, and for one person's files that contradict each other.
+
     Returns
     -------
     DataFrame
@@ -104,7 +111,9 @@ def merge_labels(frame_keys: Iterable[str | None], paths: Paths) -> pd.DataFrame
         As `read_labels`.
     """
     keys = [None if is_missing(key) else key for key in frame_keys]
-    people, settled = _by_person(_read(paths))
+    files = _read(paths)
+    people, settled = _by_person(files)
+    _say_what_matches(files, keys)
     if len(people) + len(settled) == 1:
         columns = _alone(keys, {**people, **settled})
     else:
@@ -169,18 +178,42 @@ def _read_file(path: Path) -> _File:
         facts = check(connection, path)
         with explained(path):
             history.read_on(connection)
-    return _File(facts.get("annotator", ""), facts.get("role", ""), history.current)
+    return _File(path, facts.get("annotator", ""), facts.get("role", ""), history.current)
+
+
+def _say_what_matches(files: Sequence[_File], keys: Sequence[str | None]) -> None:
+    """Warn of files of which at most half of the labels belong to rows, where at most half of the rows have one."""
+    rows = {key for key in keys if key is not None}
+    for file in files:
+        labels = {key for key, decision in file.kept.items() if decision.label is not None}
+        n_matched = len(labels & rows)
+        if labels and rows and 2 * n_matched <= min(len(labels), len(rows)):
+            warn_caller(
+                f"{n_matched:,} of the {len(labels):,} labels in {file.path.name} belong to conversations of this "
+                f"table ({len(rows):,} conversations in {len(keys):,} rows): labels go by what was said, word for "
+                "word; changed texts, other columns read (prompt= without response=) and other tables match none"
+            )
 
 
 def _by_person(files: Sequence[_File]) -> tuple[dict[str, Kept], dict[str, Kept]]:
-    """Return annotator -> decisions, of those who labelled and of those who adjudicated."""
+    """Return annotator -> decisions, of those who labelled and of those who adjudicated; later decisions count."""
     people: dict[str, dict[str, Labelled]] = {}
     settled: dict[str, dict[str, Labelled]] = {}
+    differing: dict[tuple[str, str], set[str]] = {}
     for file in files:
         kept = (settled if file.role == "adjudicate" else people).setdefault(file.annotator, {})
         for key, decision in file.kept.items():
-            if key not in kept or kept[key].labelled_at <= decision.labelled_at:
+            before = kept.setdefault(key, decision)
+            if (before.label, before.category) != (decision.label, decision.category):
+                differing.setdefault((file.annotator, file.role), set()).add(key)
+            if before.labelled_at <= decision.labelled_at:
                 kept[key] = decision
+    for (annotator, role), differ in differing.items():
+        names = ", ".join(file.path.name for file in files if (file.annotator, file.role) == (annotator, role))
+        warn_caller(
+            f"{len(differ):,} conversations are labelled in two ways by {annotator!r} ({names}): the later decision "
+            "counts. Two people of one name? Give one of the files another annotator"
+        )
     return dict(people), dict(settled)
 
 

@@ -24,10 +24,10 @@ from guard_magic.review import ORDERS, Reviewer
 from guard_magic.scoring.interrupts import interruptible
 from guard_magic.scoring.notices import warn_read
 from guard_magic.scoring.session import Session
-from guard_magic.tables.attach import restored_verdicts
 from guard_magic.tables.by_conversation import read_frame
 from guard_magic.tables.by_message import read_long
 from guard_magic.tables.column_plan import ColumnPlan, MissingResponse, plan_columns
+from guard_magic.tables.restoring import restored_verdicts
 from guard_magic.tables.score import ColumnNames, score_frame
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def review_frame(
     if not isinstance(progress, bool):
         raise LabelError(f"progress={shorten(progress)} is neither True nor False", hint="Pass one of these.")
     plan = plan_columns(frame, **(names or {}))
-    scored = None if plan.kind == "long" else restored_verdicts(frame, policies=_policies(session))
+    scored = None if plan.kind == "long" else restored_verdicts(frame, "", _policies(session), session.written)
     if scored is None:
         scored = score_frame(
             session,

@@ -115,10 +115,10 @@ def warn_read_as_text(n_texts: int, n_rows: int, where: str = "") -> None:
             "(json.loads), or put it below %%moderate"
         )
         return
+    how = "messages=… (instead of text=…)" if where != "the Series" else "series.rename('messages').guard.score()"
     warn_caller(
         f"{n_texts:,} of {n_rows:,} texts{where and f' in {where}'} read like conversations and are scored as one "
-        "message each: "
-        "messages=… (instead of text=…) reads them as conversations"
+        f"message each: {how} reads them as conversations"
     )
 
 

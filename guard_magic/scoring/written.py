@@ -9,14 +9,10 @@ import pandas as pd
 
 from guard_magic.verdict import COLUMNS
 
-__all__ = ["HAZARD", "NOTHING", "PROVEN", "Written", "row_hashes"]
+__all__ = ["HAZARD", "NOTHING", "Written", "row_hashes"]
 
 
 HAZARD = "score_"
-
-
-PROVEN = frozenset({"unsafe_score", "guard_error"})
-"""Known by what they hold; `category` is too, and remembered to know whose verdicts these are."""
 
 
 class Written:
@@ -38,7 +34,7 @@ class Written:
     def add(self, columns: pd.DataFrame) -> None:
         """Remember columns just written; their names are without prefix."""
         scores = columns[COLUMNS[0]]
-        names = [name for name in columns.columns if name not in PROVEN and not name.startswith(HAZARD)]
+        names = [name for name in columns.columns if not name.startswith(HAZARD)]
         self._kept.extend((name, np.unique(row_hashes(scores, columns[name]))) for name in names)
         while len(self._kept) > len(names) and sum(hashes.size for _, hashes in self._kept) > self._capacity:
             self._kept.popleft()
@@ -50,6 +46,15 @@ class Written:
             if kept == name and wanted.size:
                 wanted = wanted[~np.isin(wanted, hashes, assume_unique=True)]
         return wanted.size == 0
+
+    def known_rows(self, name: str, scores: pd.Series, values: pd.Series) -> np.ndarray:
+        """Say of each row whether its value was written beside its score under that name, (n_rows,), bool."""
+        hashes = row_hashes(scores, values)
+        known = np.zeros(hashes.size, dtype=bool)
+        for kept, found in list(self._kept):
+            if kept == name:
+                known |= np.isin(hashes, found)
+        return known
 
 
 def row_hashes(scores: pd.Series, values: pd.Series) -> np.ndarray:

@@ -8,7 +8,6 @@ wrote beside these very scores. Everything else is the user's own: it is never d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -17,27 +16,27 @@ import numpy as np
 import pandas as pd
 
 from guard_magic.errors import ColumnError, shorten
-from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, Policy
+from guard_magic.policy import Policy
+from guard_magic.scoring.session import current_session
 from guard_magic.scoring.written import HAZARD, NOTHING, Written
-from guard_magic.verdict import ANSWERS, COLUMNS, SAFE, Verdicts
+from guard_magic.tables.changes import changed_by_hand
+from guard_magic.tables.restoring import (
+    COUNTS,
+    NUMBERS,
+    TEXTS,
+    TOLERANCE,
+    as_floats,
+    is_our_text,
+    places_named,
+    probabilities,
+    restored_verdicts,
+    verdict_places,
+)
+from guard_magic.verdict import COLUMNS, SAFE, Verdicts
 
-__all__ = [
-    "attach_verdicts",
-    "check_free",
-    "doubtful_columns",
-    "has_verdicts",
-    "restored_verdicts",
-    "rows_with",
-]
+__all__ = ["attach_verdicts", "check_free", "doubtful_columns", "policies_in_use", "rows_with"]
 
 Frame = TypeVar("Frame", bound=pd.DataFrame)
-
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-_NUMBERS = frozenset({"log_odds", "verdict_mass", *(f"answer_{answer}" for answer in ANSWERS)})
-_COUNTS = frozenset({"n_tokens", "n_neutralised"})
-_TEXTS = frozenset({"guard_cut", "generated_text", "assessed_role", "guard"})
-_TOLERANCE = 1e-6
-"""Scores that went through a text file are off by less than this."""
 
 
 def attach_verdicts(
@@ -70,9 +69,9 @@ def attach_verdicts(
         Where a column of a name that is needed is not known to be ours and `overwrite` is false.
     """
     columns = verdicts.to_frame(extras, prefix=prefix)
-    ours = _known(frame, prefix, written).ours
-    _check_names(frame, columns.columns.tolist(), ours, overwrite)
-    replaced = {*ours, *_places(frame, columns.columns)}
+    known = _known(frame, prefix, written, [verdicts.policy])
+    _check_names(frame, columns.columns.tolist(), known, overwrite)
+    replaced = {*known.ours, *places_named(frame, columns.columns)}
     result = frame.iloc[:, [i for i in range(frame.shape[1]) if i not in replaced]].copy(deep=False)
     if isinstance(result.columns, pd.CategoricalIndex):
         result.columns = pd.Index(result.columns.tolist(), name=result.columns.name)
@@ -83,47 +82,11 @@ def attach_verdicts(
     return result
 
 
-def has_verdicts(frame: pd.DataFrame, prefix: str = "") -> bool:
-    """Say whether an earlier call put its three columns into this frame, with their types."""
-    found = _triple(frame, prefix)
-    return found is not None and _are_our_types([frame.dtypes.iloc[place] for place in found])
-
-
-def restored_verdicts(frame: pd.DataFrame, prefix: str = "", policies: Iterable[Policy] = ()) -> pd.DataFrame | None:
-    """Return a frame that was scored with the types its columns had when they were made, or None.
-
-    Files change types: a CSV file gives floats, text and ``NaN`` where there were Float64, a categorical and NA.
-
-    Parameters
-    ----------
-    frame
-        A table with the three columns of an earlier call, wherever they stand; it is not changed.
-    prefix
-        What is put before their names.
-    policies
-        Where the levels of `category` are lost and no columns of hazards tell them, those of the first of these
-        policies, or of the built-in ones (Llama Guard 3's first), that has all codes seen; else the codes seen.
-
-    Returns
-    -------
-    DataFrame or None
-        The same rows, columns and order; the same object where all types are as they were. None where the three
-        columns are not there, each once, or do not hold what a call writes: scores in [0, 1], ``safe`` or a code
-        for each score and only there, and reasons as text where there is none.
-    """
-    places = _triple(frame, prefix)
-    if places is None:
-        return None
-    if _are_our_types([frame.dtypes.iloc[place] for place in places]):
-        return frame
-    score, category, error = (frame.iloc[:, place] for place in places)
-    columns = (_numbers(score), _categories(category, _level_names(frame, prefix), policies), _texts(error))
-    if any(column is None for column in columns) or not _agree(*columns):  # type: ignore[arg-type]
-        return None
-    result = frame.copy(deep=False)
-    for name, column in zip(COLUMNS, columns, strict=True):
-        result[prefix + name] = column
-    return _with_extras_restored(result, prefix)
+def policies_in_use() -> list[Policy]:
+    """Return the policies that this session asks with, the one that is set first."""
+    session = current_session()
+    found = [session.policy, *(guard.policy for guard in session.guards.values())]
+    return [policy for policy in found if policy is not None]
 
 
 def rows_with(frame: pd.DataFrame, what: Literal["flagged", "unscored"], prefix: str = "") -> pd.DataFrame:
@@ -132,11 +95,11 @@ def rows_with(frame: pd.DataFrame, what: Literal["flagged", "unscored"], prefix:
     Raises
     ------
     ColumnError
-        Where there are no verdicts.
+        Where there are no verdicts, or words in their place that are no codes.
     """
     if not isinstance(prefix, str):
         raise ColumnError(f"prefix={shorten(prefix)} is not text", hint='Use prefix="lg3_", or "" for none.')
-    scored = restored_verdicts(frame, prefix)
+    scored = restored_verdicts(frame, prefix, policies_in_use(), current_session().written)
     if scored is None:
         names = ", ".join(repr(prefix + name) for name in COLUMNS)
         raise ColumnError(
@@ -148,10 +111,16 @@ def rows_with(frame: pd.DataFrame, what: Literal["flagged", "unscored"], prefix:
 
 
 def check_free(
-    frame: pd.DataFrame, names: Iterable[str], *, prefix: str, overwrite: bool, written: Written = NOTHING
+    frame: pd.DataFrame,
+    names: Iterable[str],
+    *,
+    prefix: str,
+    overwrite: bool,
+    written: Written = NOTHING,
+    policies: Iterable[Policy] = (),
 ) -> None:
     """Raise `ColumnError` now if `attach_verdicts` would raise it after the work is done."""
-    _check_names(frame, [prefix + name for name in names], _known(frame, prefix, written).ours, overwrite)
+    _check_names(frame, [prefix + name for name in names], _known(frame, prefix, written, policies), overwrite)
 
 
 def doubtful_columns(frame: pd.DataFrame, prefix: str = "", written: Written = NOTHING) -> list[str]:
@@ -159,42 +128,42 @@ def doubtful_columns(frame: pd.DataFrame, prefix: str = "", written: Written = N
     return _known(frame, prefix, written).doubtful
 
 
-def _check_names(frame: pd.DataFrame, names: list[str], ours: list[int], overwrite: bool) -> None:
-    taken = [frame.columns[i] for i in _places(frame, names) if i not in ours]
+def _check_names(frame: pd.DataFrame, names: list[str], known: _Known, overwrite: bool) -> None:
+    ours = [] if known.changed else known.ours
+    taken = [frame.columns[i] for i in places_named(frame, names) if i not in ours]
     if taken and not overwrite:
         raise ColumnError(
             f"the table has columns {', '.join(map(repr, dict.fromkeys(taken)))} already, "
-            "and they are not known to be from an earlier call",
+            f"and they are not known to be from an earlier call{known.changed and f': {known.changed}'}",
             hint="Use prefix='lg3_' for other names, or overwrite=True to replace them.",
         )
 
 
-def _places(frame: pd.DataFrame, names: Iterable[object]) -> list[int]:
-    """Return the places (0-based) of the columns of these names; a name that is no text is never ours."""
-    wanted = set(names)
-    return [i for i, name in enumerate(frame.columns) if isinstance(name, str) and name in wanted]
-
-
-def _triple(frame: pd.DataFrame, prefix: str) -> list[int] | None:
-    found = [_places(frame, [prefix + name]) for name in COLUMNS]
-    return [place for (place,) in found] if all(len(places) == 1 for places in found) else None
-
-
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Which columns an earlier call made, by place, and the names of those that only look like it."""
+    """Which columns an earlier call made, by place, and the names of those that only look like it.
+
+    `changed` says what no call wrote in the three columns of `ours`; "" where a call can have written all of it.
+    """
 
     ours: list[int]
     doubtful: list[str]
+    changed: str = ""
 
 
-def _known(frame: pd.DataFrame, prefix: str, written: Written) -> _Known:
-    restored = restored_verdicts(frame, prefix)
-    places = _triple(frame, prefix)
+def _known(frame: pd.DataFrame, prefix: str, written: Written, policies: Iterable[Policy] = ()) -> _Known:
+    places = verdict_places(frame, prefix)
+    try:
+        restored = restored_verdicts(frame, prefix, (*policies, *policies_in_use()), written)
+    except ColumnError as error:
+        return _Known([], [], error.message)
     if restored is None or places is None:
         return _Known([], [])
-    scores, category = restored.iloc[:, places[0]], restored.iloc[:, places[1]]
+    scores, category, errors = (restored.iloc[:, place] for place in places)
     hazards = _hazard_places(restored, prefix, scores, category.cat.categories[1:].tolist())
+    changed = changed_by_hand(
+        scores, category, errors, restored.iloc[:, hazards], written, is_in_memory=restored is frame
+    )
     others = [
         (i, name.removeprefix(prefix))
         for i, name in enumerate(restored.columns)
@@ -202,129 +171,31 @@ def _known(frame: pd.DataFrame, prefix: str, written: Written) -> _Known:
     ]
     known = [i for i, name in others if written.knows(name, scores, restored.iloc[:, i])]
     unclear = [] if written.knows(COLUMNS[1], scores, category) else [i for i, _ in others if i not in known]
-    return _Known([*places, *hazards, *known], [restored.columns[i] for i in unclear])
+    return _Known([*places, *hazards, *known], [restored.columns[i] for i in unclear], changed)
 
 
 def _is_extra(name: str, frame: pd.DataFrame, place: int) -> bool:
     dtype = frame.dtypes.iloc[place]
-    if name in _NUMBERS:
+    if name in NUMBERS:
         return isinstance(dtype, pd.Float64Dtype)
-    if name in _COUNTS:
+    if name in COUNTS:
         return isinstance(dtype, pd.Int64Dtype)
-    return name in _TEXTS and _is_our_text(dtype)
+    return name in TEXTS and is_our_text(dtype)
 
 
 def _hazard_places(frame: pd.DataFrame, prefix: str, scores: pd.Series, codes: Sequence[str]) -> list[int]:
     """Return the places of the hazards' scores: one a code, which sum to the score or have it as their highest."""
-    places = [_places(frame, [f"{prefix}{HAZARD}{code}"]) for code in codes]
+    places = [places_named(frame, [f"{prefix}{HAZARD}{code}"]) for code in codes]
     if not places or any(len(found) != 1 for found in places):
         return []
-    columns = [_numbers(frame.iloc[:, place]) for (place,) in places]
+    columns = [probabilities(frame.iloc[:, place]) for (place,) in places]
     if any(column is None for column in columns):
         return []
-    shares = np.stack([_plain(column) for column in columns])
-    whole = _plain(scores.array)
+    shares = np.stack([as_floats(column) for column in columns])
+    whole = as_floats(scores.array)
     missing = np.isnan(whole)
     if not (np.isnan(shares) == missing).all():
         return []
     sums, highest = shares[:, ~missing].sum(axis=0), shares[:, ~missing].max(axis=0)
-    near = [np.allclose(found, whole[~missing], rtol=0, atol=_TOLERANCE) for found in (sums, highest)]
+    near = [np.allclose(found, whole[~missing], rtol=0, atol=TOLERANCE) for found in (sums, highest)]
     return [place for (place,) in places] if any(near) else []
-
-
-def _plain(column: object) -> np.ndarray:
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[attr-defined, no-any-return]
-
-
-def _are_our_types(types: Sequence[object]) -> bool:
-    score, category, error = types
-    return (
-        isinstance(score, pd.Float64Dtype)
-        and isinstance(category, pd.CategoricalDtype)
-        and category.categories[:1].tolist() == [SAFE]
-        and _is_our_text(error)
-    )
-
-
-def _is_our_text(dtype: object) -> bool:
-    """Say whether this is the nullable string type; text columns made by pandas itself are of another."""
-    return isinstance(dtype, pd.StringDtype) and dtype.na_value is pd.NA
-
-
-def _numbers(column: pd.Series) -> pd.api.extensions.ExtensionArray | None:
-    """Return probabilities as Float64, or None where something is no number in [0, 1]."""
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return None
-    if not (pd.api.types.is_numeric_dtype(column.dtype) or column.isna().all()):
-        return None
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    missing = np.isnan(values)
-    if not ((values[~missing] >= 0) & (values[~missing] <= 1 + _TOLERANCE)).all():
-        return None
-    return pd.arrays.FloatingArray(np.where(missing, 0.0, values), missing)
-
-
-def _categories(column: pd.Series, levels: Sequence[str], policies: Iterable[Policy]) -> pd.Categorical | None:
-    missing = column.isna()
-    seen = column[~missing].unique().tolist()
-    if not all(isinstance(value, str) and _CODE.fullmatch(value) and value.lower() != "unsafe" for value in seen):
-        return None
-    codes = {value for value in seen if value != SAFE}
-    known = [tuple(levels), *(policy.codes for policy in (*policies, LLAMA_GUARD_3, *BUILT_IN.values()))]
-    chosen = next((found for found in known if found and codes <= set(found)), tuple(sorted(codes)))
-    values = [None if gone else value for value, gone in zip(column.tolist(), missing, strict=True)]
-    return pd.Categorical(values, categories=[SAFE, *chosen])
-
-
-def _level_names(frame: pd.DataFrame, prefix: str) -> list[str]:
-    """Return the policy's codes in order, where the categorical kept them or the hazards' columns name them."""
-    (place,) = _places(frame, [prefix + COLUMNS[1]])
-    dtype = frame.dtypes.iloc[place]
-    if isinstance(dtype, pd.CategoricalDtype) and dtype.categories[:1].tolist() == [SAFE]:
-        return [str(code) for code in dtype.categories[1:]]
-    start = prefix + HAZARD
-    names = [name.removeprefix(start) for name in frame.columns if isinstance(name, str) and name.startswith(start)]
-    return [name for name in names if _CODE.fullmatch(name)]
-
-
-def _texts(column: pd.Series) -> pd.api.extensions.ExtensionArray | None:
-    missing = column.isna()
-    if not all(isinstance(value, str) for value in column[~missing]):
-        return None
-    values = [pd.NA if gone else value for value, gone in zip(column.tolist(), missing, strict=True)]
-    return pd.array(values, dtype="string")
-
-
-def _agree(
-    score: pd.api.extensions.ExtensionArray, category: pd.Categorical, error: pd.api.extensions.ExtensionArray
-) -> bool:
-    """Say whether rows have a category where they have a score, and a reason only where they have none."""
-    unscored = pd.isna(score)
-    return bool((unscored == pd.isna(category)).all() and (unscored | pd.isna(error)).all())
-
-
-def _with_extras_restored(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    for place, name in enumerate(frame.columns):
-        bare = name.removeprefix(prefix) if isinstance(name, str) and name.startswith(prefix) else ""
-        if len(_places(frame, [name])) == 1:
-            values = _extra_values(bare, frame.iloc[:, place])
-            if values is not None:
-                frame[name] = values
-    return frame
-
-
-def _extra_values(name: str, column: pd.Series) -> pd.api.extensions.ExtensionArray | None:
-    """Return the values in the type that the extra of this name has, or None where it has none or they do not fit."""
-    if name in _TEXTS:
-        return _texts(column)
-    if name not in _NUMBERS | _COUNTS and not name.startswith(HAZARD):
-        return None
-    if not (pd.api.types.is_numeric_dtype(column.dtype) or column.isna().all()):
-        return None
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    missing = np.isnan(values)
-    values = np.where(missing, 0.0, values)
-    if name not in _COUNTS:
-        return pd.arrays.FloatingArray(values, missing)
-    is_whole = np.isfinite(values).all() and (values == values // 1).all()
-    return pd.arrays.IntegerArray(values.astype(np.int64), missing) if is_whole else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -12,9 +13,11 @@ from guard_magic.conversations.conversation import parse_messages
 from guard_magic.conversations.rows import Row
 from guard_magic.errors import ColumnError, ConversationError, shorten
 from guard_magic.tables.by_conversation import try_row
+from guard_magic.tables.carried import message_keys
 from guard_magic.tables.column_plan import ColumnPlan
 from guard_magic.tables.columns import column_of, name_words, parent_columns, places_of
 from guard_magic.tables.message_ids import checked_ids, id_error, is_key, is_no_id
+from guard_magic.tables.speakers import unknown_roles
 
 __all__ = ["Tree", "message_lists", "refuse_branches"]
 
@@ -89,12 +92,15 @@ class Tree:
         Position of the message answered; None for a first one.
     errors
         What is wrong with a place in the tree, by position.
+    remarks
+        What is to be said once of the columns read.
     """
 
     messages: list[dict[str, object]]
     own: pd.Series
     up: list[int | None]
     errors: dict[int, ConversationError]
+    remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, frame: pd.DataFrame, plan: ColumnPlan) -> Tree:
@@ -117,6 +123,7 @@ class Tree:
                     f"the message answered is not in the table ({shorten(value)}, row {i})",
                     hint="Add it, or leave out what answers it: a guard must see what was said before.",
                 )
+        tree.remarks.extend([*unknown_roles(column_of(frame, plan.columns[-2])), *_roots_named(column, tree)])
         if len(plan.columns) == 3:
             tree._check_ids(checked_ids(column_of(frame, plan.columns[0])))
         return tree
@@ -186,7 +193,25 @@ def _only_own(frame: pd.DataFrame, parents: Sequence[object], plan: ColumnPlan) 
     return found[0]
 
 
+def _roots_named(column: pd.Series, tree: Tree) -> list[str]:
+    """Return what is to be said where one value, which is no message's id, may stand for "answers none"."""
+    lost = Counter(value for i, value in enumerate(column.tolist()) if i in tree.errors and _may_be_none(value))
+    return [
+        f"{shorten(value)} is not the id of a message, and {n:,} rows answer it: if it stands for none, "
+        f"df.assign(**{{{column.name!r}: df[{column.name!r}].replace({value!r}, None)}}) makes them first messages"
+        for value, n in lost.most_common(2)
+    ]
+
+
+def _may_be_none(value: object) -> bool:
+    return str(value).strip().strip("+-").lower() in ("0", "1", "0.0", "1.0", "root", "null", "nil", "top", "t0")
+
+
 def message_lists(frame: pd.DataFrame, plan: ColumnPlan) -> list[dict[str, object]]:
-    """Return each row's message as `parse_messages` takes it."""
+    """Return each row's message as `parse_messages` takes it, with what other columns say that it carries."""
     roles, contents = (column_of(frame, name).tolist() for name in plan.columns[-2:])
-    return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+    read = (*plan.columns, *plan.parent, *([] if plan.order is None else [plan.order]))
+    beside = message_keys(frame, read)
+    return [
+        {**more, "role": role, "content": content} for role, content, more in zip(roles, contents, beside, strict=True)
+    ]

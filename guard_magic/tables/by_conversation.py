@@ -25,6 +25,7 @@ from guard_magic.conversations.conversation import (
 from guard_magic.conversations.roles import turns
 from guard_magic.conversations.rows import Row, Rows
 from guard_magic.errors import ColumnError, ConversationError, shorten
+from guard_magic.tables.carried import Carried, carried_columns, with_carried
 from guard_magic.tables.column_plan import MESSAGE_NAMES, ColumnPlan, MissingResponse
 from guard_magic.tables.columns import column_of
 
@@ -43,8 +44,13 @@ def read_frame(frame: pd.DataFrame, plan: ColumnPlan) -> Rows:
         raise ColumnError(f"the columns {plan} hold one message a row, not one conversation", hint="Use read_long.")
     columns = [column_of(frame, name) for name in plan.columns]
     if plan.kind == "prompt" and len(columns) == 2:
-        return Rows(columns, partial(_try_exchange, missing_response=plan.missing_response))
-    return Rows(columns, partial(try_row, parse_messages if plan.kind == "messages" else _parse_text))
+        read: Callable[..., Row] = partial(_try_exchange, missing_response=plan.missing_response)
+    else:
+        read = partial(try_row, parse_messages if plan.kind == "messages" else _parse_text)
+    carried = carried_columns(frame, plan.columns)
+    if not carried:
+        return Rows(columns, read)
+    return Rows([*columns, *(one.column for one in carried)], partial(_try_carrying, read, carried))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,11 @@ def try_row(read: Callable[[object], Conversation], value: object) -> Row:
         return error
     except Exception as error:
         return unreadable(error)
+
+
+def _try_carrying(read: Callable[..., Row], carried: list[Carried], *values: object) -> Row:
+    n = len(values) - len(carried)
+    return with_carried(read(*values[:n]), carried, values[n:])
 
 
 def _parse_text(value: object) -> Conversation:

@@ -21,6 +21,7 @@ from guard_magic.tables.column_plan import ColumnPlan
 from guard_magic.tables.columns import column_of
 from guard_magic.tables.message_ids import checked_ids, id_error
 from guard_magic.tables.message_order import against_times, sort_messages
+from guard_magic.tables.speakers import unknown_roles
 
 __all__ = ["LongTable", "LongTurns", "read_long", "read_long_turns"]
 
@@ -90,8 +91,12 @@ def read_long(frame: pd.DataFrame, plan: ColumnPlan) -> LongTable:
     messages = message_lists(frame, plan)
     ids = column_of(frame, plan.columns[0])
     members, shown = _group_rows(checked_ids(ids))
-    unsorted = {} if plan.order is None else sort_messages(column_of(frame, plan.order), members)
-    remarks = [] if plan.order is not None else against_times(frame, plan.columns, members)
+    unsorted: dict[int, ConversationError] = {}
+    if plan.order is None:
+        remarks = against_times(frame, plan.columns, members)
+    else:
+        unsorted, remarks = sort_messages(column_of(frame, plan.order), members)
+    remarks = [*unknown_roles(column_of(frame, plan.columns[-2])), *remarks]
     refuse_branches(frame, plan, members, shown)
     rows: list[Row] = []
     for positions, value in zip(members, shown, strict=True):
@@ -165,13 +170,14 @@ def _read_branches(frame: pd.DataFrame, tree: Tree) -> LongTable:
         [*members, *([i] for i in circles)],
         [tree.own.iloc[i] for i in ends],
         pd.Index(tree.own.iloc[ends], name=tree.own.name),
+        tree.remarks,
     )
 
 
 def _branch_turns(tree: Tree) -> LongTurns:
     """Read each message behind what leads to it; the first branch that goes through a message has it."""
     leaves, circles = tree.leaves()
-    found = LongTurns([], [], [], [])
+    found = LongTurns([], [], [], tree.remarks)
     seen: set[int] = set()
     for group, leaf in enumerate(leaves):
         path = tree.path(leaf)

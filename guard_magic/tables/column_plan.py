@@ -7,7 +7,6 @@ ignore: one that says who said each row, or one that holds the answers. A caller
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -15,18 +14,9 @@ from typing import Literal, get_args
 import pandas as pd
 
 from guard_magic.errors import ColumnError, shorten
-from guard_magic.tables.columns import (
-    answer_columns,
-    column_of,
-    conversation_columns,
-    end_answered,
-    is_same,
-    may_hold_messages,
-    parent_columns,
-    places_of,
-    role_columns,
-    role_of,
-)
+from guard_magic.tables.columns import is_same, may_hold_messages, places_of
+from guard_magic.tables.passed_over import refuse_passed_over, remarks_on_columns
+from guard_magic.tables.suggesting import calls_to_write, close_names
 
 __all__ = ["MESSAGE_NAMES", "ColumnPlan", "MissingResponse", "plan_columns", "remarks_on"]
 
@@ -132,8 +122,7 @@ def plan_columns(
         plan = _discover(table, seen, without)
     _check_there(seen, [*plan.columns, *plan.parent, *([] if order is None else [order])])
     if isinstance(table, pd.DataFrame) and not plan.is_named:
-        _refuse_roles_passed_over(table, plan)
-        _refuse_answers_passed_over(table, plan)
+        refuse_passed_over(table, plan.kind, plan.columns)
     return plan
 
 
@@ -207,7 +196,7 @@ def _discover(table: object, seen: list[object], missing_response: MissingRespon
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ColumnError(f"no column to score: the table has {_shown(seen)}", hint=_hint_for(table))
+        raise ColumnError(f"no column to score: the table has {_shown(seen)}", hint=_hint_for(table, seen))
     raise ColumnError(f"several columns could be scored: {', '.join(f'{plan}' for plan in found)}", hint=_HINT)
 
 
@@ -218,9 +207,9 @@ def _may_be(table: object, seen: list[object], name: str) -> bool:
     return may_hold_messages(name, table.iloc[:, places[0]])
 
 
-def _hint_for(table: object) -> str:
-    roles = role_columns(table) if isinstance(table, pd.DataFrame) else {}
-    return f"{_HINT} {_LONG_HINT}" if roles else _HINT
+def _hint_for(table: object, seen: list[object]) -> str:
+    calls = calls_to_write(table, seen)
+    return " ".join([*calls, _HINT, *([] if calls else [_LONG_HINT])])
 
 
 def _check_there(seen: list[object], names: Iterable[object]) -> None:
@@ -228,7 +217,9 @@ def _check_there(seen: list[object], names: Iterable[object]) -> None:
         found = len(places_of(seen, name))
         if found != 1:
             what = "no column" if not found else f"{found} columns"
-            raise ColumnError(f"the table has {what} {shorten(name)}; it has {_shown(seen)}", hint=_HINT)
+            near = close_names(name, seen)
+            hint = f"Is {' or '.join(map(repr, near))} meant? {_HINT}" if near and not found else _HINT
+            raise ColumnError(f"the table has {what} {shorten(name)}; it has {_shown(seen)}", hint=hint)
 
 
 def _shown(seen: list[object]) -> str:
@@ -236,68 +227,6 @@ def _shown(seen: list[object]) -> str:
     return f"{shown}, … ({len(seen)} columns)" if len(seen) > 12 else shown or "no columns"
 
 
-def _refuse_roles_passed_over(frame: pd.DataFrame, plan: ColumnPlan) -> None:
-    """Refuse where each row would be a user's message and a column says that some are not."""
-    found = _roles_passed_over(frame, plan)
-    if not found:
-        return
-    name, counts = next(iter(found.items()))
-    said = plan.columns[0]
-    given = ("text",) if plan.kind == "text" else ("prompt", "response")
-    ids = next(iter(conversation_columns(frame.columns)), None)
-    parents = parent_columns(frame.columns)
-    call = [
-        f"conversation_id={'…' if ids is None else repr(ids)}",
-        f"role={name!r}",
-        f"content={said!r}",
-        *(f"parent={one!r}" for one in parents[:1]),
-    ]
-    raise ColumnError(
-        f"two readings: each row of {said!r} is a user message, or {name!r} says who said it "
-        f"({', '.join(f'{n:,} × {role}' for role, n in counts.most_common(4))})",
-        hint=f"df.guard.score({', '.join(call)}) reads conversations; "
-        f"df.guard.score({', '.join(f'{kind}={one!r}' for kind, one in zip(given, plan.columns, strict=False))}) takes "
-        f"each {said!r} as a user message.",
-    )
-
-
-def _roles_passed_over(frame: pd.DataFrame, plan: ColumnPlan) -> dict[str, Counter[str]]:
-    """Return the columns that name roles which this reading ignores, and how often each role is named there.
-
-    Rows read as user messages, in a table with a column of which at least half the values are names of roles (any,
-    where it is called ``role``), and not all of them the user's.
-    """
-    if plan.kind not in ("text", "prompt"):
-        return {}
-    return {name: counts for name, counts in role_columns(frame).items() if not places_of(plan.columns, name)}
-
-
-def _refuse_answers_passed_over(frame: pd.DataFrame, plan: ColumnPlan) -> None:
-    """Refuse where what the user said would be read, and an answer to it stands in a column under another name."""
-    if len(plan.columns) > 1 or plan.kind == "long":
-        return
-    answers = [name for name in answer_columns(frame) if name not in plan.columns]
-    if not answers or (plan.kind == "messages" and end_answered(column_of(frame, plan.columns[0]))):
-        return
-    said = plan.columns[0]
-    if plan.kind == "messages":
-        answered = f'[[*c, {{"role": "assistant", "content": a}}] for c, a in zip(df[{said!r}], df[{answers[0]!r}])]'
-        hint = f"df.guard.score(messages={said!r}) assesses what is there without the answers; with them (where they "
-        hint += (
-            f"are text and the conversations lists): df.assign(messages={answered}).guard.score(messages='messages')."
-        )
-    else:
-        hint = f"df.guard.score(prompt={said!r}, response={answers[0]!r}) assesses the answers; "
-        hint += f"df.guard.score({plan.kind}={said!r}) assesses {said!r} alone."
-    raise ColumnError(
-        f"two readings: {said!r} alone, or with the answers in {' or '.join(map(repr, answers[:4]))}", hint=hint
-    )
-
-
 def remarks_on(frame: pd.DataFrame, plan: ColumnPlan) -> list[str]:
-    """Return what is to be said once of rows read as user messages against what a column says of them."""
-    return [
-        f"{sum(n for role, n in counts.items() if role_of(role) != 'user'):,} of {len(frame):,} rows are not the "
-        f"user's by column {name!r}, and are read as user messages all the same"
-        for name, counts in _roles_passed_over(frame, plan).items()
-    ]
+    """Return what is to be said once of columns that this reading passes over, where that may be harmless."""
+    return remarks_on_columns(frame, plan.kind, plan.columns, plan.is_named)

@@ -1,4 +1,4 @@
-"""What the names and values of a table's columns say of them: who said a row, what answers it, what it belongs to.
+"""What the names and values of a table's columns say of them: what a row belongs to, and what may be read of it.
 
 Nothing here decides how a table is read; that is `guard_magic.tables.column_plan`.
 """
@@ -6,47 +6,31 @@ Nothing here decides how a table is read; that is `guard_magic.tables.column_pla
 from __future__ import annotations
 
 import re
-from collections import Counter
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from guard_magic.conversations.conversation import (
-    ROLE_ALIASES,
-    Role,
-    is_missing,
-    looks_like_conversation,
-    parse_messages,
-)
+from guard_magic.conversations.conversation import is_missing, looks_like_conversation
 from guard_magic.conversations.message_forms import plain
-from guard_magic.errors import ConversationError
 
 __all__ = [
-    "answer_columns",
     "column_of",
     "conversation_columns",
     "count_conversations",
-    "end_answered",
+    "has_word",
     "is_same",
     "may_hold_messages",
     "name_words",
     "parent_columns",
     "places_of",
-    "role_columns",
-    "role_of",
+    "sample_of",
+    "texts_of",
 ]
 
 _SAMPLE = 200
 """Values of a column that are looked at before all are."""
-_ANSWER = re.compile(
-    "responses?|completions?|answers?|outputs?|reply|replies|generations?|generated|chosen|rejected|assistant"
-)
-_ABOUT = re.compile(
-    "ids?|lang|language|model|name|time|date|at|length|len|tokens|scores?|rating|labels?|types?|kind|url|source|format|"
-    "status|roles?|by|category|error"
-)
-"""Words behind those of an answer, with which a column is one about answers, not of answers (``response_language``)."""
 _PARENT = re.compile("parents?|reply|replied|responds|previous|prev|predecessor")
 _CONVERSATION = re.compile("conversation|conv|chat|thread|tree|dialog|dialogue|session")
 _KEY = re.compile("id|uuid|hash|key")
@@ -77,84 +61,18 @@ def name_words(name: object) -> list[str]:
     """Return the words of a column's name in lower case: those of ``parentMessage_id`` are parent, message and id."""
     if not isinstance(name, str):
         return []
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
+    bare = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", bare)]
 
 
-def _has_word(name: object, words: re.Pattern[str]) -> bool:
+def has_word(name: object, words: re.Pattern[str]) -> bool:
+    """Say whether one of the words of a column's name is one of these."""
     return any(words.fullmatch(word) for word in name_words(name))
-
-
-def role_columns(frame: pd.DataFrame) -> dict[str, Counter[str]]:
-    """Return the columns that name roles, and how often each is named: what the user's only name is left out.
-
-    At least half of their values are names of roles (any, where they are called ``role``).
-    """
-    found = {}
-    for place, name in enumerate(frame.columns):
-        if isinstance(name, str) and not name.endswith("assessed_role"):
-            counts = _role_counts(frame.iloc[:, place], is_named_so=name.lower() in ("role", "roles"))
-            if counts:
-                found[name] = counts
-    return found
-
-
-def _role_counts(column: pd.Series, is_named_so: bool) -> Counter[str]:
-    """Count the names of roles in a column; empty where it is no column of roles, or of the user's only."""
-    sample = _texts(_sample(column))
-    if not sample or not (is_named_so or _share_of_roles(Counter(map(_plain, sample))) >= 0.5):
-        return Counter()
-    counts = Counter(map(_plain, _texts(column.tolist())))
-    share = _share_of_roles(counts)
-    if share == 0 or (share < 0.5 and not is_named_so):
-        return Counter()
-    return counts if any(role_of(value) != "user" for value in counts) else Counter()
-
-
-def _share_of_roles(counts: Counter[str]) -> float:
-    return sum(n for value, n in counts.items() if role_of(value) is not None) / max(1, counts.total())
-
-
-def _plain(value: str) -> str:
-    return value[:40].strip().lower()
-
-
-def role_of(value: str) -> Role | None:
-    """Return the role that a name in lower case is of, or None."""
-    return ROLE_ALIASES.get(value)
-
-
-def answer_columns(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that hold answers, by their names and because they hold text or messages."""
-    found = [i for i, name in enumerate(frame.columns) if _is_answer_name(name, frame)]
-    return [frame.columns[i] for i in found if _holds_text(frame.iloc[:, i])]
-
-
-def _is_answer_name(name: object, frame: pd.DataFrame) -> bool:
-    if name_words(name) == ["generated", "text"] and places_of(frame.columns, "unsafe_score"):
-        return False  # an extra column of an earlier call
-    words = name_words(name)
-    at = next((i for i, word in enumerate(words) if _ANSWER.fullmatch(word)), None)
-    return at is not None and not any(_ABOUT.fullmatch(word) for word in words[at:])
-
-
-def _holds_text(column: pd.Series) -> bool:
-    return any(issubclass(type(value), str | dict | list | tuple | np.ndarray) for value in _sample(column))
-
-
-def end_answered(column: pd.Series) -> bool:
-    """Say whether most conversations of this column end with an answer themselves."""
-    ends: Counter[str] = Counter()
-    for value in _sample(column):
-        try:
-            ends[parse_messages(value).assessed.role] += 1
-        except ConversationError:
-            continue
-    return ends["assistant"] * 2 > ends.total()
 
 
 def parent_columns(names: Iterable[object]) -> list[str]:
     """Return the names that say that a column holds ids of the messages answered."""
-    return [name for name in names if isinstance(name, str) and _has_word(name, _PARENT)]
+    return [name for name in names if isinstance(name, str) and has_word(name, _PARENT)]
 
 
 def conversation_columns(names: Iterable[object]) -> list[str]:
@@ -162,14 +80,14 @@ def conversation_columns(names: Iterable[object]) -> list[str]:
     return [
         name
         for name in names
-        if isinstance(name, str) and _has_word(name, _CONVERSATION) and _KEY.fullmatch(name_words(name)[-1])
+        if isinstance(name, str) and has_word(name, _CONVERSATION) and _KEY.fullmatch(name_words(name)[-1])
     ]
 
 
 def may_hold_messages(name: str, column: pd.Series) -> bool:
     """Say whether a column called so may hold messages: their numbers, or ids of conversations, are none."""
-    values = _sample(column)
-    texts = _texts(values)
+    values = sample_of(column)
+    texts = texts_of(values)
     if name == "conversation" and texts and len(texts) == len(values):
         return any(text.lstrip()[:1] in ("[", "{") or looks_like_conversation(text) for text in texts)
     return not values or not all(issubclass(type(value), int | float | np.number) for value in values)
@@ -177,15 +95,15 @@ def may_hold_messages(name: str, column: pd.Series) -> bool:
 
 def count_conversations(values: Iterable[object]) -> int:
     """Count the texts that are whole conversations and would be read as one message each."""
-    return sum(map(looks_like_conversation, _texts(values)))
+    return sum(map(looks_like_conversation, texts_of(values)))
 
 
-def _texts(values: Iterable[object]) -> list[str]:
+def texts_of(values: Iterable[object]) -> list[str]:
     """Return the texts among values, plain: only classes are looked at, for hostile values answer for themselves."""
     return [plain(value) for value in values if issubclass(type(value), str)]  # type: ignore[arg-type]
 
 
-def _sample(column: pd.Series) -> list[object]:
+def sample_of(column: pd.Series) -> list[object]:
     """Return values that are there, from all over the column."""
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         values = column.iloc[:_SAMPLE]

@@ -51,7 +51,8 @@ class NewColumns:
     def check_free(self, frame: pd.DataFrame, policy: Policy, answer_names: Sequence[str]) -> None:
         """Refuse, before any work, to replace what is not ours; say what is kept because that is not clear."""
         names = column_names(list(self.extras), policy, answer_names)
-        check_free(frame, names, prefix=self.prefix, overwrite=self.overwrite, written=self.written)
+        how = {"prefix": self.prefix, "overwrite": self.overwrite, "written": self.written, "policies": [policy]}
+        check_free(frame, names, **how)  # type: ignore[arg-type]
         warn_kept([] if self.overwrite else doubtful_columns(frame, self.prefix, self.written))
 
     def attach(self, frame: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:

@@ -410,3 +410,19 @@ def test_an_older_file_is_replaced_only_when_asked(tmp_path: Path) -> None:
 def test_the_digest_of_a_key_is_the_task_s(tmp_path: Path) -> None:
     path = export_labels(pd.DataFrame({"text": ["a"]}), tmp_path / "x.json", "argilla")
     assert json.loads(path.read_text())[0]["id"] == hashlib.sha256(b'[["user","a"]]').hexdigest()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("columns", [{"comment": ["a", "b"]}, {"text": ["a", "a"], "prompt": ["b", "b"]}], ids=str)
+def test_labels_that_could_not_be_checked_are_said(columns: dict[str, list[str]], form: str, tmp_path: Path) -> None:
+    """No column of conversations, or several: the file is written, and what was not looked at is said."""
+    labelled = pd.DataFrame({**columns, "label": pd.Categorical(["safe", "unsafe"], categories=list(LABELS))})
+    with pytest.warns(GuardWarning, match="it was not checked that no conversation has two labels of one person"):
+        path = export_labels(labelled, tmp_path / f"x.{form}")
+    assert path.exists()
+    named = {"text": next(iter(columns))}
+    if "text" in columns:
+        with pytest.raises(LabelError, match="rows 0 and 1 are one conversation with two labels"):
+            export_labels(labelled, tmp_path / f"y.{form}", **named)
+    else:
+        export_labels(labelled, tmp_path / f"y.{form}", **named)

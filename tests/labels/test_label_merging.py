@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from guard_magic.errors import LabelError
+from guard_magic.errors import GuardWarning, LabelError
 from guard_magic.labels import Decision, LabelFile, adjudication, merge_labels, read_labels
 
 
@@ -96,10 +99,11 @@ def test_what_differs_is_adjudicated_in_a_third_file(ann: Path, bob: Path, tmp_p
 def test_of_two_files_of_one_person_the_later_decision_counts(ann: Path, tmp_path: Path) -> None:
     later = labelled(tmp_path / "later.sqlite", "ann", {1: "unsafe", 20: "safe"})
     for paths in ([ann, later], [later, ann]):
-        joined = merge_labels([key(1), key(2), key(20)], paths)
+        with pytest.warns(GuardWarning, match="1 conversations are labelled in two ways by 'ann'"):
+            joined = merge_labels([key(1), key(2), key(20)], paths)
         assert list(joined["label"]) == ["unsafe", "unsafe", "safe"]
         assert list(joined["n_labels"]) == [1, 1, 1]
-    with pytest.raises(LabelError, match="only 'ann' labelled"):
+    with pytest.warns(GuardWarning), pytest.raises(LabelError, match="only 'ann' labelled"):
         adjudication([ann, later])
 
 
@@ -117,3 +121,28 @@ def test_no_labels_and_no_rows(tmp_path: Path, ann: Path) -> None:
     assert merge_labels([key(1)], empty)["label"].isna().all()
     assert read_labels(empty).dtypes.equals(read_labels(ann).dtypes)
     assert adjudication([ann, empty]).empty
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_labels_that_match_no_row_are_said(ann: Path, data: st.DataObject) -> None:
+    """Files of which at most half belong to a table at most half labelled; parts of a labelled table are ordinary."""
+    rows = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=20, unique=True))
+    matched, labels = len({1, 2, 3, 4, 5, 6, 7} & {*rows}), 7
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        joined = merge_labels([key(n) for n in rows], ann)
+    assert joined["label"].notna().sum() == matched
+    assert len(caught) == (2 * matched <= min(labels, len(rows)))
+    for warning in caught:
+        assert f"{matched} of the 7 labels in ann.sqlite belong to conversations of this table" in str(warning.message)
+        assert "word for word" in str(warning.message)
+
+
+def test_contradictions_of_one_person_are_said_wherever_files_are_read(ann: Path, bob: Path, tmp_path: Path) -> None:
+    again = labelled(tmp_path / "again.sqlite", "ann", {2: "unsafe S2", 3: "unsafe S1", 7: None})
+    for read in (lambda: merge_labels([key(2), key(3), key(7)], [ann, again]), lambda: adjudication([ann, again, bob])):
+        with pytest.warns(GuardWarning, match=r"2 conversations .* by 'ann' \(ann.sqlite, again.sqlite\)"):
+            read()
+    same = labelled(tmp_path / "same.sqlite", "ann", {3: "unsafe S1"})
+    merge_labels([key(3), key(1), key(2)], [ann, same, bob])

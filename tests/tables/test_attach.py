@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guard_magic.errors import ColumnError
 from guard_magic.families.base import Questionnaire
 from guard_magic.families.registry import PROTOCOLS
-from guard_magic.policy import LLAMA_GUARD_3
+from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
 from guard_magic.scoring.written import Written
-from guard_magic.tables.attach import attach_verdicts, check_free, doubtful_columns, has_verdicts, restored_verdicts
+from guard_magic.tables.attach import attach_verdicts, check_free, doubtful_columns, rows_with
+from guard_magic.tables.restoring import has_verdicts, restored_verdicts
 from guard_magic.verdict import ANSWERS, COLUMNS, EXTRAS, Reading, Verdict, Verdicts, column_names, judge, unscored
 
 THREE = list(COLUMNS)
@@ -203,7 +204,7 @@ def test_values_are_ours_beside_their_own_scores_only(written: Written) -> None:
 
 
 def test_the_oldest_calls_are_forgotten() -> None:
-    small = Written(capacity=50)
+    small = Written(capacity=150)
     first = attach_verdicts(texts(21), verdicts(21), extras=["n_tokens"], written=small)
     assert "n_tokens" not in attach_verdicts(first, verdicts(21), written=small)
     second = attach_verdicts(texts(21), verdicts(21), extras=["log_odds", "n_neutralised"], written=small)
@@ -305,9 +306,12 @@ def test_levels_of_the_policy_in_use() -> None:
     restored = restored_verdicts(back, policies=[own])
     assert restored is not None
     assert restored["category"].cat.categories.tolist() == ["safe", *own.codes]
-    other = restored_verdicts(back.assign(category=["safe", "mine_9"]), policies=[own])
-    assert other is not None
-    assert other["category"].cat.categories.tolist() == ["safe", "mine_9"]
+    other = back.assign(category=["safe", "mine_9"])
+    with pytest.raises(ColumnError, match="not codes of one policy in use: 'mine_9'"):
+        restored_verdicts(other, policies=[own])
+    known = restored_verdicts(other, policies=[Policy("mine", (Category("mine_9", "Nine"),))])
+    assert known is not None
+    assert known["category"].cat.categories.tolist() == ["safe", "mine_9"]
 
 
 GOOD: dict[str, list[Any]] = {
@@ -326,9 +330,6 @@ GOOD: dict[str, list[Any]] = {
         {"unsafe_score": ["0.1", "0.9", None]},
         {"unsafe_score": [True, False, False]},
         {"unsafe_score": [0.1, None, None]},
-        {"category": ["safe", "two words", None]},
-        {"category": ["safe", "unsafe", None]},
-        {"category": ["safe", 1, None]},
         {"category": ["safe", "S1", "safe"]},
         {"category": ["safe", None, None]},
         {"guard_error": [None, None, 5]},
@@ -341,6 +342,95 @@ def test_columns_that_no_call_wrote_are_the_user_s(wrong: dict[str, list[Any]]) 
     assert restored_verdicts(frame) is None
     with pytest.raises(ColumnError, match="not known to be from an earlier call"):
         attach_verdicts(frame, verdicts(3))
+
+
+# What somebody wrote over the columns of an earlier call
+
+OWN_WORDS: list[dict[str, Any]] = [{"safe": "ok", "S1": "bad"}, {"S1": "unsafe"}, {"safe": "not harmful"}, {"S1": 1}]
+
+
+@pytest.mark.parametrize("way", ["text", "levels"])
+@pytest.mark.parametrize("words", OWN_WORDS, ids=str)
+def test_words_that_are_no_codes(words: dict[str, Any], way: str) -> None:
+    frame = pd.DataFrame(GOOD)
+    if way == "levels":
+        frame = restored_verdicts(frame)  # type: ignore[assignment]
+        frame["category"] = frame["category"].cat.rename_categories(words)
+    else:
+        frame["category"] = frame["category"].map(lambda word: words.get(word, word), na_action="ignore")
+    for ask in (
+        restored_verdicts,
+        lambda table: rows_with(table, "flagged"),
+        lambda table: rows_with(table, "unscored"),
+    ):
+        with pytest.raises(ColumnError, match="column 'category' holds words that are not 'safe' and not") as caught:
+            ask(frame)
+        assert "rename(columns={'category': 'my_label'})" in caught.value.hint
+    with pytest.raises(ColumnError, match="not known to be from an earlier call: column 'category' holds words"):
+        attach_verdicts(frame, verdicts(3))
+    assert attach_verdicts(frame, verdicts(3), overwrite=True)["category"].cat.categories[0] == "safe"
+
+
+@pytest.mark.parametrize("extras", [[], ["category_scores"]])
+@pytest.mark.parametrize("way", ["memory", "csv", "another session"])
+@given(data=st.data())
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_somebody_changed_is_never_replaced_unasked(extras: list[str], way: str, data: st.DataObject) -> None:
+    written = Written()
+    n = data.draw(st.integers(3, 9))
+    once = attach_verdicts(texts(n), verdicts(n), extras=extras, written=written)
+    row = data.draw(st.integers(0, n - 1))
+    column = data.draw(st.sampled_from(["category", "unsafe_score"]))
+    if column == "category":
+        others = [level for level in once["category"].cat.categories if level != once["category"].iloc[row]]
+        value: Any = data.draw(st.sampled_from([*others, *([] if row == n - 1 else [pd.NA])]))
+    else:
+        value = data.draw(st.sampled_from([0.0, 0.25, 1.0]))
+    mine = once.copy()
+    mine.loc[row, column] = value
+    frame = through_csv(mine) if way != "memory" else mine
+    known = Written() if way == "another session" else written
+    contradicts = row == n - 1 or (column == "category" and value is pd.NA) or _contradicts(mine, row, bool(extras))
+    if (way == "another session" and not contradicts) or (
+        way == "csv" and column == "unsafe_score" and not contradicts
+    ):
+        return  # a file that any call could have written
+    with pytest.raises(ColumnError, match="not known to be from an earlier call"):
+        attach_verdicts(frame, verdicts(n), written=known)
+    with pytest.raises(ColumnError, match=r"overwrite=True|not known"):
+        check_free(frame, THREE, prefix="", overwrite=False, written=known)
+    asked = attach_verdicts(frame, verdicts(n), written=known, overwrite=True)
+    pd.testing.assert_frame_equal(asked[THREE], once[THREE])
+
+
+def _contradicts(frame: pd.DataFrame, row: int, has_hazards: bool) -> bool:
+    """Whether the row's category cannot be that of its score, by the other rows or by its hazards' scores."""
+    scored = frame[frame["unsafe_score"].notna()]
+    safe, flagged = (scored[(scored["category"] == "safe") == is_safe]["unsafe_score"] for is_safe in (True, False))
+    if len(safe) and len(flagged) and safe.max() >= flagged.min() + 1e-5:
+        return True
+    names = [name for name in frame if name.startswith("score_")]
+    said = frame["category"].iloc[row]
+    return has_hazards and said != "safe" and frame[f"score_{said}"].iloc[row] < frame[names].iloc[row].max() - 1e-5
+
+
+def test_the_reason_of_a_row_is_somebodys_too(written: Written) -> None:
+    once = attach_verdicts(texts(3), verdicts(3), written=written)
+    once.loc[2, "guard_error"] = "Ann: this one is fine"
+    with pytest.raises(ColumnError, match="the reason 'Ann: this one is fine'"):
+        attach_verdicts(once, verdicts(3), written=written)
+
+
+def test_levels_that_a_call_of_this_session_wrote_are_known(written: Written) -> None:
+    """A policy of one call, with a built-in code and one of its own: the session is not told of it otherwise."""
+    policy = Policy("mixed", (Category("S1", "One"), Category("X9", "Nine")))
+    frame = pd.DataFrame(GOOD).assign(category=pd.Categorical(["safe", "X9", None], ["safe", "S1", "X9"]))
+    typed = restored_verdicts(frame, policies=[policy])
+    assert typed is not None
+    with pytest.raises(ColumnError, match="'X9'"):
+        restored_verdicts(typed)
+    written.add(typed[THREE])
+    assert restored_verdicts(typed, written=written) is typed
 
 
 @given(data=st.data())

@@ -308,7 +308,8 @@ def test_a_message_without_time_makes_its_conversation_an_error() -> None:
     "times",
     [
         ["soon", "later"],
-        ["03/04/2026", "05/04/2026"],
+        ["03/04/2026", "04/03/2026"],
+        ["10:02", "10:03"],
         [1, "2"],
         [True, False],
         [[1], [2]],

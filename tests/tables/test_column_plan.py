@@ -140,7 +140,6 @@ def test_the_call_to_write_is_shown() -> None:
     ("name", "values"),
     [
         ("role", ["user", "human", None, "prompter"]),
-        ("role", ["engineer", "manager"]),
         ("topic", ["tool", "toy", "book", "car", "tree"]),
         ("n", [1, 2]),
         ("assessed_role", ["user", "assistant"]),

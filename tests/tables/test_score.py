@@ -401,8 +401,10 @@ NAMES: Any = {"conversation_id": "id", "role": "who", "content": "said"}
 def test_one_row_a_conversation(session: Session, tiny: Guard) -> None:
     table = long_table()
     before = table.copy(deep=True)
-    with pytest.warns(GuardWarning, match="2 of 4 rows were not scored"):
+    with remarks() as said:
         found = score_frame(session, table, NAMES, extras=["n_tokens"], prefix="g_", progress=False)
+    assert "column 'who' holds 1 words that are not roles ('narrator' (1 ×))" in said[0]
+    assert "2 of 4 rows were not scored" in said[1]
     pd.testing.assert_frame_equal(table, before)
     assert list(found) == ["n_messages", "g_unsafe_score", "g_category", "g_guard_error", "g_n_tokens"]
     assert found.index.tolist() == ["b", "a", pd.NA, "c"]

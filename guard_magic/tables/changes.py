@@ -1,0 +1,82 @@
+"""What somebody changed in the columns of an earlier call: their own work, which is never replaced unasked.
+
+A call writes ``safe`` below one threshold and the most probable hazard from it on, and the session remembers which
+scores it wrote with which category. What contradicts either was written by somebody else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from guard_magic.errors import shorten
+from guard_magic.scoring.written import Written
+from guard_magic.tables.restoring import TOLERANCE, as_floats
+from guard_magic.verdict import COLUMNS, SAFE
+
+__all__ = ["changed_by_hand"]
+
+
+def changed_by_hand(
+    scores: pd.Series,
+    category: pd.Series,
+    errors: pd.Series,
+    hazards: pd.DataFrame,
+    written: Written,
+    *,
+    is_in_memory: bool,
+) -> str:
+    """Say what no call wrote so, "" for nothing.
+
+    Parameters
+    ----------
+    scores, category, errors
+        The three columns, with their own types.
+    hazards
+        The scores of all hazards, in the order of the levels of `category`; no columns where there are none.
+    written
+        What this session wrote.
+    is_in_memory
+        Whether the columns never went through a text file, which rounds some scores in their last digit.
+    """
+    scored = scores.notna().to_numpy()
+    pairs = written.known_rows(COLUMNS[1], scores, category)
+    known = written.known_rows(COLUMNS[0], scores, scores) & scored
+    reasons = written.known_rows(COLUMNS[2], scores, errors)
+    if not known.any():
+        return _against_itself(scores, category, hazards)
+    strange = known & ~pairs
+    if is_in_memory:
+        strange |= scored & ~known
+    strange |= ~scored & ~reasons
+    if strange.any():
+        return _row(int(np.flatnonzero(strange)[0]), scores, category, errors, "was not written so by this session")
+    return "" if pairs.all() else _against_itself(scores, category, hazards)
+
+
+def _against_itself(scores: pd.Series, category: pd.Series, hazards: pd.DataFrame) -> str:
+    """Say where a category is not that of its score: no threshold parts safe from flagged, or another hazard leads."""
+    numbers, scored = as_floats(scores.array), scores.notna().to_numpy()
+    is_safe = (category == SAFE).to_numpy(dtype=bool, na_value=False) & scored
+    flagged = scored & ~is_safe
+    if is_safe.any() and flagged.any():
+        highest = int(np.flatnonzero(is_safe)[numbers[is_safe].argmax()])
+        lowest = int(np.flatnonzero(flagged)[numbers[flagged].argmin()])
+        if not numbers[highest] < numbers[lowest] + TOLERANCE:
+            other = f"row {lowest} {category.iloc[lowest]!r} beside {numbers[lowest]:.3g}"
+            return f"{_row(highest, scores, category, None, '')}and {other}: no threshold gives both"
+    if hazards.shape[1] and flagged.any():
+        shares = np.stack([as_floats(hazards.iloc[:, i].array) for i in range(hazards.shape[1])])[:, flagged]
+        said = shares[category.cat.codes.to_numpy()[flagged] - 1, np.arange(shares.shape[1])]
+        wrong = np.flatnonzero(said < shares.max(axis=0) - TOLERANCE)
+        if wrong.size:
+            row = int(np.flatnonzero(flagged)[wrong[0]])
+            return _row(row, scores, category, None, "is not the most probable hazard there")
+    return ""
+
+
+def _row(row: int, scores: pd.Series, category: pd.Series, errors: pd.Series | None, what: str) -> str:
+    score = scores.iloc[row]
+    if pd.isna(score) and errors is not None:
+        return f"the reason {shorten(errors.iloc[row], 40)} (row {row}) {what}"
+    return f"row {row} holds {category.iloc[row]!r} beside {score:.3g}" + (f", which {what}" if what else " ")
