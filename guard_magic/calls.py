@@ -96,7 +96,7 @@ def _near(name: str, names: Sequence[str]) -> list[str]:
     if _MEANT.get(name.lower()) in names:
         return [_MEANT[name.lower()]]
     parts = [one for one in names if one in name.lower().split("_") or name.lower() in one.split("_")]
-    return difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6) or parts[:1]
+    return difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7) or parts[:1]
 
 
 def _options(named: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from guard_magic.characters import is_blank
 from guard_magic.conversations.conversation import Conversation
 from guard_magic.conversations.message_forms import MEDIA, has, plain
 from guard_magic.conversations.rows import Row
-from guard_magic.errors import ConversationError, shorten
+from guard_magic.errors import ConversationError
 from guard_magic.tables.columns import name_words, places_of, sample_of, texts_of
 
 __all__ = ["Carried", "carried_columns", "message_keys", "with_carried"]
@@ -95,10 +95,10 @@ def with_carried(row: Row, carried: list[Carried], values: tuple[object, ...]) -
     deeds = 0
     for one, value in zip(carried, values, strict=True):
         if one.given(value) and not one.is_deed:
+            name = one.column.name
             return ConversationError(
-                f"column {one.column.name!r} holds what guards here do not see (only text); without that column the "
-                "text is scored alone",
-                hint=f"Seen: {shorten(value, 40)}. df.drop(columns={[one.column.name]!r}).guard.score(…)",
+                f"column {name!r} holds a picture, sound or file, which guards here do not see",
+                hint=f"df.drop(columns={[name]!r}).guard.score(…) scores what is text alone.",
             )
         deeds += one.given(value)
     return _left_out(row, deeds) if deeds else row

@@ -16,6 +16,9 @@ from guard_magic.verdict import COLUMNS, SAFE
 
 __all__ = ["changed_by_hand"]
 
+_DECIMALS = 5
+"""Scores that all have no more decimals than this were rounded by somebody."""
+
 
 def changed_by_hand(
     scores: pd.Series,
@@ -44,14 +47,23 @@ def changed_by_hand(
     known = written.known_rows(COLUMNS[0], scores, scores) & scored
     reasons = written.known_rows(COLUMNS[2], scores, errors)
     if not known.any():
-        return _against_itself(scores, category, hazards)
+        return (_rounded(scores) if is_in_memory else "") or _against_itself(scores, category, hazards)
     strange = known & ~pairs
     if is_in_memory:
         strange |= scored & ~known
-    strange |= ~scored & ~reasons
+    strange |= ~scored & ~reasons & errors.notna().to_numpy()  # a row without a reason was never asked
     if strange.any():
         return _row(int(np.flatnonzero(strange)[0]), scores, category, errors, "was not written so by this session")
     return "" if pairs.all() else _against_itself(scores, category, hazards)
+
+
+def _rounded(scores: pd.Series) -> str:
+    """Say where all scores were rounded, which a call's never are, and those of text files only where they are read."""
+    numbers = scores.dropna().to_numpy(dtype=np.float64)
+    between = numbers[(numbers > 0) & (numbers < 1)]
+    if between.size and (np.round(between, _DECIMALS) == between).all():
+        return f"its scores are rounded ({between[0]:.6g} …)"
+    return ""
 
 
 def _against_itself(scores: pd.Series, category: pd.Series, hazards: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from guard_magic.errors import ColumnError, shorten
 from guard_magic.tables.columns import is_same, may_hold_messages, places_of
-from guard_magic.tables.passed_over import refuse_passed_over, remarks_on_columns
+from guard_magic.tables.passed_over import call_of, refuse_passed_over, remarks_on_columns
 from guard_magic.tables.suggesting import calls_to_write, close_names
 
 __all__ = ["MESSAGE_NAMES", "ColumnPlan", "MissingResponse", "plan_columns", "remarks_on"]
@@ -197,7 +197,11 @@ def _discover(table: object, seen: list[object], missing_response: MissingRespon
         return found[0]
     if not found:
         raise ColumnError(f"no column to score: the table has {_shown(seen)}", hint=_hint_for(table, seen))
-    raise ColumnError(f"several columns could be scored: {', '.join(f'{plan}' for plan in found)}", hint=_HINT)
+    calls = " or ".join(call_of(plan.kind, plan.columns) for plan in found)
+    raise ColumnError(
+        f"several columns could be scored: {', '.join(f'{plan}' for plan in found)}",
+        hint=f"Say which: {calls}. {_HINT}",
+    )
 
 
 def _may_be(table: object, seen: list[object], name: str) -> bool:

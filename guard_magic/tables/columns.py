@@ -32,7 +32,9 @@ __all__ = [
 _SAMPLE = 200
 """Values of a column that are looked at before all are."""
 _PARENT = re.compile("parents?|reply|replied|responds|previous|prev|predecessor")
-_CONVERSATION = re.compile("conversation|conv|chat|thread|tree|dialog|dialogue|session")
+_CONVERSATION = re.compile(
+    "conversation|conv|chat|thread|tree|dialog|dialogue|session|ticket|case|room|channel|call|interaction"
+)
 _KEY = re.compile("id|uuid|hash|key")
 
 

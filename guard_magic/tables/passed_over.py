@@ -20,7 +20,7 @@ from guard_magic.tables.said import (
 )
 from guard_magic.tables.speakers import Speakers, as_roles, speaker_columns
 
-__all__ = ["refuse_passed_over", "remarks_on_columns"]
+__all__ = ["call_of", "refuse_passed_over", "remarks_on_columns"]
 
 Columns = tuple[object, ...]
 
@@ -62,6 +62,7 @@ def remarks_on_columns(frame: pd.DataFrame, kind: str, columns: Columns, is_name
         said += _not_read(names, "may hold what was said too", columns)
         if len(columns) > 1:
             names = [name for name in answer_columns(frame) if not places_of(columns, name)]
+            names = [name for name in names if says_something(column_of(frame, name))]
             said += _not_read(names, "may hold other answers", columns)
     return said
 
@@ -82,8 +83,8 @@ def _counts(found: Speakers) -> str:
     return ", ".join(f"{n:,} × {shorten(value, 30).strip(_QUOTES)}" for value, n in found.counts.most_common(4))
 
 
-def _call(kind: str, columns: Columns) -> str:
-    """Return the call that reads these columns so, and no others."""
+def call_of(kind: str, columns: Columns) -> str:
+    """Return the call that reads these columns so, and no others, as Python."""
     names = ("prompt", "response") if kind == "prompt" else (kind,)
     return f"df.guard.score({', '.join(f'{name}={one!r}' for name, one in zip(names, columns, strict=False))})"
 
@@ -96,7 +97,7 @@ def _refuse_speakers(frame: pd.DataFrame, kind: str, columns: Columns) -> None:
             raise ColumnError(
                 f"two readings: each row of {said!r} is a user message, or {name!r} says who said it "
                 f"({_counts(found)})",
-                hint=f"{_long_call(frame, name, found, said)} reads conversations; {_call(kind, columns)} takes each "
+                hint=f"{_long_call(frame, name, found, said)} reads conversations; {call_of(kind, columns)} takes each "
                 f"{said!r} as a user message.",
             )
 
@@ -124,12 +125,14 @@ def _refuse_answers(frame: pd.DataFrame, kind: str, columns: Columns) -> None:
     said = columns[0]
     if kind == "messages":
         answered = f'[[*c, {{"role": "assistant", "content": a}}] for c, a in zip(df[{said!r}], df[{answers[0]!r}])]'
-        hint = f"{_call(kind, columns)} assesses what is there without the answers; with them (where they are text and "
+        hint = (
+            f"{call_of(kind, columns)} assesses what is there without the answers; with them (where they are text and "
+        )
         hint += f"the conversations lists): df.assign(messages={answered}).guard.score(messages='messages')."
     else:
         each = f".explode({answers[0]!r})" if holds_lists(column_of(frame, answers[0])) else ""
         hint = f"df{each}.guard.score(prompt={said!r}, response={answers[0]!r}) assesses the answers; "
-        hint += f"{_call(kind, columns)} assesses {said!r} alone."
+        hint += f"{call_of(kind, columns)} assesses {said!r} alone."
     shown = " or ".join(map(repr, answers[:4]))
     raise ColumnError(f"two readings: {said!r} alone, or with the answers in {shown}", hint=hint)
 
@@ -147,7 +150,7 @@ def _refuse_contexts(frame: pd.DataFrame, kind: str, columns: Columns) -> None:
         said = columns[0]
         raise ColumnError(
             f"two readings: {said!r} alone, or behind what stands in {' and '.join(map(repr, names[:4]))}",
-            hint=f"{_with_context(frame, kind, columns, names[0])} reads both; {_call(kind, columns)} leaves it out.",
+            hint=f"{_with_context(frame, kind, columns, names[0])} reads both; {call_of(kind, columns)} leaves it out.",
         )
 
 
@@ -161,7 +164,7 @@ def _with_context(frame: pd.DataFrame, kind: str, columns: Columns, name: str) -
         ahead = '{"role": "user", "content": c}'
     else:
         joined = f'df[{name!r}].fillna("") + "\\n\\n" + {said[0]}'
-        return f"df.assign(**{{{columns[0]!r}: {joined}}}).guard.score({_call(kind, columns).split('(')[1]}"
+        return f"df.assign(**{{{columns[0]!r}: {joined}}}).guard.score({call_of(kind, columns).split('(')[1]}"
     if kind == "messages":
         made = f"[[{ahead}, *m] for c, m in zip(df[{name!r}], {said[0]})]"
     else:
@@ -178,5 +181,5 @@ def _refuse_conversations(frame: pd.DataFrame, kind: str, columns: Columns) -> N
     if names:
         raise ColumnError(
             f"two readings: {columns[0]!r}, or the conversations in {' or '.join(map(repr, names[:4]))}",
-            hint=f"{_call('messages', (names[0],))} reads these; {_call(kind, columns)} reads {columns[0]!r}.",
+            hint=f"{call_of('messages', (names[0],))} reads these; {call_of(kind, columns)} reads {columns[0]!r}.",
         )

@@ -10,7 +10,14 @@ import pandas as pd
 
 from guard_magic.characters import strip_unseen
 from guard_magic.tables.columns import column_of, conversation_columns, places_of, sample_of, texts_of
-from guard_magic.tables.said import answer_columns, conversation_valued_columns, question_columns
+from guard_magic.tables.said import (
+    answer_columns,
+    context_columns,
+    conversation_valued_columns,
+    other_text_columns,
+    question_columns,
+    says_something,
+)
 from guard_magic.tables.speakers import as_roles, speaker_columns
 
 __all__ = ["FOUND", "calls_to_write", "close_names"]
@@ -35,7 +42,7 @@ def _bare(name: str) -> str:
 
 def calls_to_write(table: object, seen: list[object]) -> list[str]:
     """Return one or two sentences with the call that would read a table, or nothing where its columns tell nothing."""
-    return _renaming(seen) or (_calls(table) if isinstance(table, pd.DataFrame) else [])
+    return _separating(seen) or _renaming(seen) or (_calls(table) if isinstance(table, pd.DataFrame) else [])
 
 
 def _renaming(seen: list[object]) -> list[str]:
@@ -45,6 +52,15 @@ def _renaming(seen: list[object]) -> list[str]:
         return []
     shown = ", ".join(f"{one!a}: {name!r}" for one, name in meant.items())
     return [f"Names are found exactly as they are written: df.rename(columns={{{shown}}}).guard.score()."]
+
+
+def _separating(seen: list[object]) -> list[str]:
+    """Return the call for a file whose columns were not told apart."""
+    (name,) = seen if len(seen) == 1 else (None,)
+    for separator in (";", "\t", "|"):
+        if isinstance(name, str) and separator in name:
+            return [f"Is that one column? pd.read_csv(…, sep={separator!r}) reads files with this separator."]
+    return []
 
 
 def _calls(frame: pd.DataFrame) -> list[str]:
@@ -57,12 +73,20 @@ def _calls(frame: pd.DataFrame) -> list[str]:
     answers = answer_columns(frame)
     questions = [name for name in question_columns(frame) if name not in answers]
     if questions and answers:
-        return [_exchange(questions, answers)]
+        return [_exchange([*questions, *(name for name in context_columns(frame) if name not in questions)], answers)]
     if questions:
         return [f"{_score(text=questions[0])} reads each as a user message."]
     if len(answers) > 1 or (answers and len(frame.columns) == 1):
         return [f"{_score(text=answers[0])} reads each as a user message; an answer is judged behind its prompt."]
-    return []
+    texts = [name for name in _text_columns(frame) if name not in answers]
+    return [f"{_score(text=texts[0])} reads each as a user message."] if len(texts) == 1 else []
+
+
+def _text_columns(frame: pd.DataFrame) -> list[object]:
+    """Return the columns that hold sentences, those called as what somebody said alone where there are any."""
+    named = other_text_columns(frame)
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    return list(named) or [one.name for one in columns if texts_of(sample_of(one)) and says_something(one)]
 
 
 def _score(**names: object) -> str:

@@ -421,6 +421,24 @@ def test_the_reason_of_a_row_is_somebodys_too(written: Written) -> None:
         attach_verdicts(once, verdicts(3), written=written)
 
 
+def test_new_rows_behind_scored_ones_are_scored(written: Written) -> None:
+    once = attach_verdicts(texts(3), verdicts(3), written=written)
+    more = pd.concat([once, texts(2)], ignore_index=True)
+    for known in (written, Written()):
+        again = attach_verdicts(more, verdicts(5), written=known)
+        assert list(again) == ["text", *THREE]
+
+
+def test_scores_that_somebody_rounded(written: Written) -> None:
+    once = attach_verdicts(texts(4), verdicts(4), written=written)
+    mine = once.assign(unsafe_score=once["unsafe_score"].round(2))
+    for known in (written, Written()):
+        with pytest.raises(ColumnError, match="its scores are rounded"):
+            attach_verdicts(mine, verdicts(4), written=known)
+    short = through_csv(once, float_precision=None).pipe(lambda table: through_csv(table.round({"unsafe_score": 4})))
+    assert list(attach_verdicts(short, verdicts(4), written=written)) == ["text", *THREE], "a file made short"
+
+
 def test_levels_that_a_call_of_this_session_wrote_are_known(written: Written) -> None:
     """A policy of one call, with a built-in code and one of its own: the session is not told of it otherwise."""
     policy = Policy("mixed", (Category("S1", "One"), Category("X9", "Nine")))

@@ -144,7 +144,7 @@ def test_a_row_with_a_picture_is_refused_and_one_without_is_read(kind: str, name
     frame = pd.DataFrame(FRAMES[kind]).assign(**{name: values})
     lost, kept = read_frame(frame, plan_columns(frame))
     assert isinstance(lost, ConversationError)
-    assert f"column '{name}' holds what guards here do not see" in lost.message
+    assert f"column '{name}' holds a picture, sound or file, which guards" in lost.message
     assert isinstance(kept, Conversation)
     alone = frame.drop(columns=[name])
     assert all(isinstance(row, Conversation) for row in read_frame(alone, plan_columns(alone)))
@@ -231,6 +231,7 @@ def test_names_that_differ_in_what_is_hardly_seen(name: str) -> None:
         {"chosen": ["\n\nHuman: a b\n\nAssistant: c d"], "rejected": ["\n\nHuman: a b\n\nAssistant: no"]},
         {"question": ["a b"], "chosen": ["c d"], "rejected": ["no"]},
         {"log": [CHAT]},
+        {"instruction": ["a b"], "context": ["some words here"], "response": ["c d"], "category": ["qa"]},
     ],
     ids=lambda frame: "+".join(frame),
 )
@@ -241,3 +242,30 @@ def test_the_call_to_write_is_shown_and_works(frame: dict[str, Any]) -> None:
     (row,) = read(caught.value.hint.partition(" reads ")[0], table)
     assert isinstance(row, Conversation)
     assert [message.role for message in row.messages] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"comment": ["hello you"], "likes": [3]},
+        {"id": ["a b"], "comment_text": ["hello you"], "toxic": [0]},
+        {"date": ["01/02/2024"], "sender": ["Ann"], "message": ["hello you"]},
+    ],
+    ids=lambda frame: "+".join(frame),
+)
+def test_a_column_of_sentences_is_shown(frame: dict[str, Any]) -> None:
+    table = pd.DataFrame(frame)
+    with pytest.raises(ColumnError, match="no column to score") as caught:
+        plan_columns(table)
+    (row,) = read(caught.value.hint.partition(" reads each as a user message")[0], table)
+    assert isinstance(row, Conversation)
+    assert row.assessed.content == "hello you"
+
+
+def test_other_ways_to_say_what_is_meant() -> None:
+    with pytest.raises(ColumnError) as caught:
+        plan_columns(pd.DataFrame({"text;label": ["a;b"]}))
+    assert "sep=';'" in caught.value.hint
+    with pytest.raises(ColumnError, match="several columns") as caught:
+        plan_columns(pd.DataFrame({"prompt": ["a"], "messages": [CHAT]}))
+    assert "df.guard.score(messages='messages') or df.guard.score(prompt='prompt')" in caught.value.hint
