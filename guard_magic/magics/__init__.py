@@ -20,18 +20,9 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from guard_magic.callers import warn_caller
-from guard_magic.conversations.conversation import (
-    Conversation,
-    Message,
-    looks_like_conversation,
-    parse_body,
-    parse_conversation,
-    with_text_hint,
-)
-from guard_magic.conversations.message_forms import is_message
-from guard_magic.conversations.transcripts import count_turns
+from guard_magic.conversations.conversation import Conversation, parse_body
 from guard_magic.display import register_formatters, status_html, status_text
-from guard_magic.errors import ConversationError, GuardError, shorten
+from guard_magic.errors import GuardError, shorten
 from guard_magic.magics.completion import make_matcher
 from guard_magic.magics.input_transform import take_questions
 from guard_magic.magics.names import value_of
@@ -45,12 +36,10 @@ from guard_magic.magics.options import (
     parse_moderate,
 )
 from guard_magic.magics.policies import policy_list, policy_text
+from guard_magic.magics.reading import conversations_of, naming_text, warn_of_reading
 from guard_magic.policy import BUILT_IN, is_policy_file
 from guard_magic.scoring.interrupts import interrupts_shown
-from guard_magic.scoring.notices import warn_read_as_text
 from guard_magic.scoring.session import current_session
-from guard_magic.tables.by_conversation import holds_messages, read_series
-from guard_magic.tables.columns import count_conversations
 from guard_magic.verdict import Verdict, Verdicts
 
 __all__ = ["GuardMagics", "ModerateOptions", "parse_moderate", "register", "unregister"]
@@ -104,7 +93,7 @@ class GuardMagics(Magics):
                 print(MODERATE.format_help())
                 return None
             conversations = self._read(options, cell)
-            with _naming_text(cell, conversations, options):
+            with naming_text(cell, conversations, options):
                 result = self._score(conversations, options)
             if options.output is not None:
                 self.shell.user_ns[options.output] = result
@@ -146,16 +135,16 @@ class GuardMagics(Magics):
             found = parse_body(cell, text_only=options.text_only)
             self._look_for_variable(cell.strip(), options)
             if not options.text_only:
-                _warn_of_reading(cell, found)
+                warn_of_reading(cell, found)
             return found
         if options.input is None:
             if not options.text:
                 raise UsageError("%moderate: no text; put it on the line, or below %%moderate (see %moderate -h)")
             self._look_for_variable(options.text, options)
-            return _conversations(options.text, "the line")
+            return conversations_of(options.text, "the line")
         if options.text:
             raise UsageError(f"%moderate: both -i and text on the line: {shorten(options.text)}")
-        return _conversations(self._variable(options.input), options.input)
+        return conversations_of(self._variable(options.input), options.input)
 
     def _score(self, conversations: Sequence[Conversation], options: ModerateOptions) -> Verdict | Verdicts:
         session = current_session()
@@ -254,67 +243,6 @@ class GuardMagics(Magics):
         if options.action == "clear":
             current_session().clear_cache()
         print(f"{len(cache):,} scores cached in this session, {cache.n_hits:,} reused (numbers and hashes, no text)")
-
-
-def _is_verbatim(cell: str, found: Sequence[Conversation]) -> bool:
-    """Say whether a cell was read as one user message, all of it."""
-    return len(found) == 1 and [(m.role, m.content) for m in found[0].messages] == [("user", cell.strip("\n"))]
-
-
-def _warn_of_reading(cell: str, found: Sequence[Conversation]) -> None:
-    """Say what may have been meant otherwise: a text with a conversation in it, a text that only begins like a turn."""
-    if _is_verbatim(cell, found):
-        if looks_like_conversation(cell):
-            warn_caller(
-                "the text reads like a conversation and is scored as one user message: give every turn a line that "
-                "begins with user: or assistant:, or a list of messages (--text says that one is meant)"
-            )
-    elif len(found) == 1 and len(found[0]) == 1 and found[0].assessed.role != "user" and count_turns(cell):
-        warn_caller(
-            f"the cell is read as one message of the {found[0].assessed.role}, for it begins with "
-            f"{shorten(cell.split(':')[0].strip())} and a colon (--text takes all of it as one user message)"
-        )
-
-
-@contextmanager
-def _naming_text(cell: str | None, found: Sequence[Conversation], options: ModerateOptions) -> Iterator[None]:
-    """Let errors about a cell that was not read as one user message name the option that does so."""
-    try:
-        yield
-    except ConversationError as error:
-        if cell is None or options.text_only or _is_verbatim(cell, found):
-            raise
-        raise ConversationError(error.message, hint=with_text_hint(error.hint)) from None
-
-
-def _conversations(value: Any, name: str) -> list[Conversation]:
-    """Read what a variable holds; one unreadable conversation is an error that says which."""
-    if isinstance(value, pd.DataFrame):
-        raise UsageError(f"{name} is a table: use {name}.guard.score()")
-    if isinstance(value, pd.Series):
-        rows: Sequence[object] = read_series(value)
-    elif isinstance(value, list | tuple) and value and not all(_is_message(item) for item in value):
-        rows = value
-    else:
-        rows = [value]
-    found: list[Conversation] = []
-    for i, row in enumerate(rows):
-        try:
-            if isinstance(row, ConversationError):
-                raise row
-            found.append(parse_conversation(row))
-        except ConversationError as error:
-            where = f"{name}[{i}]: " if len(rows) > 1 else ""
-            raise ConversationError(f"{where}{error.message}", hint=error.hint) from None
-    if not found:
-        raise ConversationError(f"{name} is empty")
-    cells = rows if not isinstance(value, pd.Series) else () if holds_messages(value) else value
-    warn_read_as_text(count_conversations(cells), len(rows))
-    return found
-
-
-def _is_message(value: object) -> bool:
-    return isinstance(value, Message) or is_message(value)
 
 
 @contextmanager
