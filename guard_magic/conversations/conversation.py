@@ -186,6 +186,8 @@ def looks_like_conversation(text: str) -> bool:
     arrays and other lists of two messages or more that cannot be read; and for what looks like the talk of several
     people, whether or not it is certain who said what.
     """
+    if not _MAY_HIDE.search(text):
+        return False
     if (begins_like_literal(text) or text.lstrip()[:2] in _QUOTED) and (_is_readable(text) or _has_keys(text, 2)):
         return True
     n_turns = count_turns(text)
@@ -197,6 +199,10 @@ def looks_like_conversation(text: str) -> bool:
         return True
 
 
+_MAY_HIDE = re.compile(
+    r"""[\n\r\v\f\x1c-\x1e\x85\u2028\u2029:\uff1a\ufe13\ufe55<>\uff1e\[\]{}|;=\t\\#]|\s[-–—]\s|\A[^\w]{0,20}["'(]"""
+)
+"""A sign that every conversation in one text has; most prompts have none, and then nothing more is looked at."""
 _QUOTED = ('"[', '"{', "'[", "'{", "\"'")
 _KEYS = (
     re.compile(r"""(?:role|from|sender|speaker|author|author_id|user)\\{0,3}["']{1,2}\s*:"""),

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from guard_magic.conversations import conversation as conversation_module
 from guard_magic.conversations.conversation import (
     MAX_CHARACTERS,
     ROLE_ALIASES,
@@ -410,3 +415,29 @@ def test_contents_of_other_string_types_become_plain_strings() -> None:
     for value in (np.str_("hi"), [{"role": np.str_("user"), "content": np.str_("hi")}]):
         found = parse_conversation(value)
         assert (pairs(found), type(found.assessed.content)) == ([("user", "hi")], str)
+
+
+SIGNS = [
+    *"\n\t:：><[](){}|;=#\\\"'-–—@*_.,/ ",
+    *(
+        "User",
+        "Assistant",
+        "Ann",
+        "bot",
+        "10:02",
+        "[INST]",
+        "<|im_start|>",
+        "### Human:",
+        "role",
+        "content",
+        "hello there",
+    ),
+]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(SIGNS), max_size=12).map("".join))
+def test_the_quick_look_misses_no_conversation(text: str) -> None:
+    with patch.object(conversation_module, "_MAY_HIDE", re.compile("")):
+        slow = looks_like_conversation(text)
+    assert looks_like_conversation(text) == slow
