@@ -11,6 +11,7 @@ from typing import Any
 
 from guard_magic import accessor as _accessor
 from guard_magic.api import (
+    calibrate,
     load,
     moderate,
     score,
@@ -27,6 +28,7 @@ from guard_magic.errors import (
     ColumnError,
     ConversationError,
     EmbeddedGuardWarning,
+    EvaluationError,
     GuardError,
     GuardWarning,
     LabelError,
@@ -36,6 +38,7 @@ from guard_magic.errors import (
     ScoreError,
     UnknownGuardError,
 )
+from guard_magic.evaluation.calibration import Calibration
 from guard_magic.exports import export_labels
 from guard_magic.labels import adjudication, read_labels
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy
@@ -43,11 +46,13 @@ from guard_magic.verdict import Verdict, Verdicts
 
 __all__ = [
     "LLAMA_GUARD_3",
+    "Calibration",
     "Category",
     "ColumnError",
     "Conversation",
     "ConversationError",
     "EmbeddedGuardWarning",
+    "EvaluationError",
     "GuardError",
     "GuardWarning",
     "LabelError",
@@ -61,6 +66,7 @@ __all__ = [
     "Verdict",
     "Verdicts",
     "adjudication",
+    "calibrate",
     "export_labels",
     "load",
     "load_ipython_extension",

@@ -27,6 +27,8 @@ from guard_magic.tables.score import (
 )
 
 if TYPE_CHECKING:
+    from guard_magic.evaluation.calibrating import CalibrateOptions
+    from guard_magic.evaluation.calibration import Calibration
     from guard_magic.review import Reviewer
 
 __all__ = ["FrameGuard", "SeriesGuard", "register"]
@@ -94,6 +96,11 @@ class FrameGuard:
     @carrying(api.labels)
     def labels(self, files: Paths | Reviewer, **options: Unpack[LabelOptions]) -> pd.DataFrame:  # noqa: D102
         return api.labels(self._frame, files, **options)
+
+    @by_name
+    @carrying(api.calibrate)
+    def calibrate(self, **options: Unpack[CalibrateOptions]) -> Calibration:  # noqa: D102
+        return api.calibrate(self._frame, **options)
 
 
 class SeriesGuard:

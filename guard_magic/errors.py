@@ -9,7 +9,8 @@ GuardError
 ├── UnknownGuardError   (LookupError)   a guard that is not resident in this session
 ├── ScoreError          (RuntimeError)  a row that was asked and could not be scored
 ├── LabelError          (OSError)       labels that cannot be read, kept or exported
-└── CallError           (TypeError)     an option that a function does not have, or one that it needs
+├── CallError           (TypeError)     an option that a function does not have, or one that it needs
+└── EvaluationError     (ValueError)    labels and scores that do not carry what is asked of them
 
 Each carries ``message`` (what is wrong and the value seen) and ``hint`` (what to do). An interrupt is none of them:
 ScoringInterrupted is a KeyboardInterrupt that IPython shows in one line.
@@ -27,6 +28,7 @@ __all__ = [
     "ColumnError",
     "ConversationError",
     "EmbeddedGuardWarning",
+    "EvaluationError",
     "GuardError",
     "GuardWarning",
     "LabelError",
@@ -125,6 +127,10 @@ class LabelError(GuardError, OSError):
 
 class CallError(GuardError, TypeError):
     """A call with an option that the function does not have, or without one that it needs."""
+
+
+class EvaluationError(GuardError, ValueError):
+    """Labels and scores that do not carry what is asked of them: nothing is measured, fitted or applied."""
 
 
 class ScoringInterrupted(KeyboardInterrupt):

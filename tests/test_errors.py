@@ -22,6 +22,7 @@ BUILTIN = {
     "ScoreError": RuntimeError,
     "LabelError": OSError,
     "CallError": TypeError,
+    "EvaluationError": ValueError,
 }
 CLASSES = [getattr(errors, name) for name in BUILTIN]
 

@@ -39,10 +39,29 @@ LAYERS = [
     "scaleout",
     "__init__",
 ]
-LAZY_SEAMS = {("__init__", "magics"), ("scoring", "guards")}
-TYPE_ONLY = {("api", "guards"), ("scoring", "guards"), ("tables", "guards"), ("review", "guards")}
-HEAVY = {"torch", "transformers", "IPython", "ipywidgets", "anywidget", "accelerate", "gguf", "tokenizers"}
+LAZY_SEAMS = {("__init__", "magics"), ("scoring", "guards"), ("api", "evaluation")}
+TYPE_ONLY = {
+    ("api", "evaluation"),
+    ("api", "guards"),
+    ("scoring", "guards"),
+    ("tables", "guards"),
+    ("review", "guards"),
+}
+HEAVY = {
+    "torch",
+    "transformers",
+    "IPython",
+    "ipywidgets",
+    "anywidget",
+    "accelerate",
+    "gguf",
+    "tokenizers",
+    "sklearn",
+    "scipy",
+}
 HOMES = {
+    "sklearn": {"evaluation"},
+    "scipy": {"evaluation"},
     "torch": {"engine", "guards"},
     "transformers": {"engine", "guards"},
     "huggingface_hub": {"guards"},

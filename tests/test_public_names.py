@@ -11,10 +11,10 @@ import pytest
 import guard_magic
 
 NAMES = """
-LLAMA_GUARD_3 Category ColumnError Conversation ConversationError EmbeddedGuardWarning GuardError GuardWarning
-LabelError LoadError Message Policy PolicyError ProtocolError ScoreError UnknownGuardError Verdict Verdicts
-adjudication export_labels load load_ipython_extension moderate read_labels score score_turns set_policy
-set_threshold status unload unload_ipython_extension use wrap
+LLAMA_GUARD_3 Calibration Category ColumnError Conversation ConversationError EmbeddedGuardWarning EvaluationError
+GuardError GuardWarning LabelError LoadError Message Policy PolicyError ProtocolError ScoreError UnknownGuardError
+Verdict Verdicts adjudication calibrate export_labels load load_ipython_extension moderate read_labels score
+score_turns set_policy set_threshold status unload unload_ipython_extension use wrap
 """
 
 

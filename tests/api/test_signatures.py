@@ -12,23 +12,27 @@ import pytest
 import guard_magic
 from guard_magic import accessor, api
 from guard_magic.accessor import FrameGuard, SeriesGuard
-from guard_magic.api import labelling, scoring
+from guard_magic.api import calibrating, labelling, scoring
+from guard_magic.evaluation.calibrating import CalibrateOptions
+from guard_magic.evaluation.calibration import Calibration
 from guard_magic.guards.guard import Guard
 from guard_magic.labels import LabelFile
 from guard_magic.review import Reviewer
 from guard_magic.review.frames import LabelOptions, ReviewOptions
 from guard_magic.tables.score import ColumnNames, ScoreOptions, SeriesOptions, SeriesTurnOptions, TurnOptions
 
-KNOWN = {"Guard": Guard, "LabelFile": LabelFile, "Reviewer": Reviewer}
+KNOWN = {"Guard": Guard, "LabelFile": LabelFile, "Reviewer": Reviewer, "Calibration": Calibration}
 OF_FRAMES = {*ColumnNames.__annotations__, "overwrite"}
 SURFACES: list[tuple[Any, Any, Any, set[str]]] = [
     (FrameGuard.score, api.score, ScoreOptions, set()),
     (FrameGuard.score_turns, api.score_turns, TurnOptions, set()),
     (FrameGuard.review, api.review, ReviewOptions, set()),
     (FrameGuard.labels, api.labels, LabelOptions, set()),
+    (FrameGuard.calibrate, api.calibrate, CalibrateOptions, set()),
     (SeriesGuard.score, api.score, SeriesOptions, OF_FRAMES),
     (SeriesGuard.score_turns, api.score_turns, SeriesTurnOptions, OF_FRAMES),
 ]
+MODULES = {module.__name__: module for module in (calibrating, labelling, scoring)}
 NAMES = [method.__qualname__ for method, *_ in SURFACES]
 
 
@@ -56,7 +60,7 @@ def test_signatures_are_carried(method: Any, function: Any, known: Any, without:
 
 @pytest.mark.parametrize(("method", "function", "known", "without"), SURFACES, ids=NAMES)
 def test_a_type_checker_knows_the_same_types(method: Any, function: Any, known: Any, without: set[str]) -> None:
-    module = labelling if function in (api.review, api.labels) else scoring
+    module = MODULES[function.__module__]
     inner = inspect.unwrap(function)
     wanted = typing.get_type_hints(inner, {**vars(module), **KNOWN})
     found = typing.get_type_hints(known, localns=KNOWN)
