@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from guard_magic.evaluation.sampling import N_STRATA, strata_of
 from guard_magic.labels import LABELS
 
 __all__ = ["BLIND_ORDERS", "MODELS", "N_BINS", "ORDERS", "UNLABELLED", "Query", "Rows"]
@@ -34,7 +35,6 @@ MODELS = ("flagged", "safe", "unscored")
 
 UNLABELLED = "unlabelled"
 N_BINS = 40
-_N_STRATA = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,10 +238,10 @@ def _take_turns(scores: Floats, rank: Ints, place: Ints) -> npt.NDArray[np.int64
     fullest tenth would come first in every round, and the place in it would tell the score.
     """
     is_scored = ~np.isnan(scores)
-    strata = np.where(is_scored, np.clip(np.nan_to_num(scores) * _N_STRATA, 0, _N_STRATA - 1), _N_STRATA)
-    order = np.lexsort((rank, strata.astype(np.int64)))
-    sorted_strata = strata.astype(np.int64)[order]
-    starts = np.searchsorted(sorted_strata, np.arange(_N_STRATA + 1))
+    strata = strata_of(scores)
+    order = np.lexsort((rank, strata))
+    sorted_strata = strata[order]
+    starts = np.searchsorted(sorted_strata, np.arange(N_STRATA + 1))
     rounds = np.empty(len(scores), dtype=np.int64)
     rounds[order] = np.arange(len(scores)) - starts[sorted_strata]
     rounds[~is_scored] = len(scores)
