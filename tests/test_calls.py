@@ -74,7 +74,7 @@ def test_what_is_called_stays_what_it_was() -> None:
 OPTIONS = [
     *((name, pd.DataFrame.guard) for name in ("score", "score_turns", "review", "labels", "flagged", "unscored")),
     *((name, pd.Series.guard) for name in ("score", "score_turns")),
-    *((name, guard_magic) for name in ("score", "score_turns", "moderate", "load", "wrap")),
+    *((name, guard_magic) for name in ("score", "score_turns", "moderate", "load", "wrap", "export_labels")),
 ]
 
 
@@ -112,3 +112,15 @@ def test_what_other_libraries_call_our_options(wrong: str, meant: str) -> None:
         FRAME.guard.score(**{wrong: "question"})
     assert caught.value.hint.startswith(f"Is {meant}= meant? Its options are text=")
     assert "self" not in caught.value.hint
+
+
+def test_every_public_function_refuses_what_it_does_not_know() -> None:
+    owners: list[Any] = [guard_magic, pd.DataFrame.guard, pd.Series.guard]
+    seen = 0
+    for owner in owners:
+        for name, function in inspect.getmembers(owner, inspect.isfunction):
+            if not name.startswith("_") and "ipython" not in name:
+                with pytest.raises(CallError, match=f"{name}\\(\\) has no option no_such_option="):
+                    function(no_such_option=1)
+                seen += 1
+    assert seen > 15

@@ -97,26 +97,31 @@ def wrap(
     return current_session().wrap(options.pop("model"), options.pop("tokenizer"), **options)
 
 
+@by_name
 def use(name: str) -> Guard:
     """Make a resident guard the current one; an unknown name is an `UnknownGuardError`."""
     return current_session().use(name)
 
 
+@by_name
 def unload(name: str | None = None) -> None:
     """Drop a guard (None: the current one) and give its memory back."""
     current_session().unload(name)
 
 
+@by_name
 def status() -> pd.DataFrame:
     """Return the resident guards, one a row, in the order they were loaded."""
     return pd.DataFrame(current_session().status())
 
 
+@by_name
 def set_threshold(threshold: float) -> None:
     """Set the session's threshold: the score in [0, 1] from which a row is flagged."""
     current_session().set_threshold(threshold)
 
 
+@by_name
 def set_policy(policy: object) -> None:
     """Set the session's policy: a `Policy`, a built-in's name, ``{code: name}``, or None for each guard's own."""
     current_session().set_policy(policy)

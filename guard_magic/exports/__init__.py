@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from guard_magic.calls import by_name
 from guard_magic.errors import ColumnError, LabelError, shorten
 from guard_magic.exports.plain import spreadsheet_text, to_json
 from guard_magic.exports.tables import TABLES
@@ -34,6 +35,7 @@ _SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 _NEEDS = {"parquet": "pyarrow", "datasets": "datasets"}
 
 
+@by_name
 def export_labels(
     frame: pd.DataFrame,
     path: str | os.PathLike[str],

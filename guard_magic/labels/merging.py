@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from guard_magic.callers import warn_caller
+from guard_magic.calls import by_name
 from guard_magic.conversations.conversation import is_missing
 from guard_magic.errors import LabelError, shorten
 from guard_magic.labels.decisions import Labelled
@@ -49,6 +50,7 @@ class _Merged:
     differ: str | None
 
 
+@by_name
 def read_labels(paths: Paths) -> pd.DataFrame:
     """Read label files, of whomever; they are not changed.
 
@@ -125,6 +127,7 @@ def merge_labels(frame_keys: Iterable[str | None], paths: Paths) -> pd.DataFrame
     return pd.DataFrame(columns, index=frame_keys.index if isinstance(frame_keys, pd.Series) else None)
 
 
+@by_name
 def adjudication(paths: Paths) -> pd.DataFrame:
     """Return what annotators disagree on, to be decided in a third file (``role="adjudicate"``).
 

@@ -62,7 +62,7 @@ def carried_columns(frame: pd.DataFrame, read: tuple[object, ...]) -> list[Carri
     for i, name in enumerate(frame.columns):
         if isinstance(name, str) and not places_of(read, name):
             column = _carried(name, frame.iloc[:, i])
-            if column is not None and any(map(column.given, column.column.tolist())):
+            if column is not None and any(column.given(value) for value in column.column.tolist() if value is not None):
                 found.append(column)
     return found
 

@@ -27,6 +27,14 @@ _FORMS = (
 _TIME = re.compile(rf"\s*({'|'.join(_FORMS)})\s*")
 _OF_DAY = re.compile(rf"\s*{_CLOCK}\s*")
 _NUMBERS = re.compile(r"\s*(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})\b,?\s*(.*?)\s*")
+_USUAL = (
+    "%b %d, %Y %I:%M %p",
+    "%B %d, %Y %I:%M %p",
+    "%b %d, %Y, %I:%M %p",
+    "%Y-%m-%d %I:%M %p",
+    "%Y-%m-%d %I:%M:%S %p",
+)
+"""Forms that pandas does not guess."""
 _MOST_MIXED = 20_000
 """Texts that are read one by one where no one form fits them all."""
 
@@ -41,8 +49,8 @@ def is_clock(text: str) -> bool:
     return len(text) < 60 and _OF_DAY.fullmatch(text) is not None
 
 
-def time_readings(texts: Sequence[str]) -> list[list[pd.Timestamp]]:
-    """Return the times that texts are; twice where day and month could be either of two numbers.
+def time_readings(texts: Sequence[str]) -> list[list[int]]:
+    """Return numbers that grow with the times that texts are; twice where day and month could be either of two numbers.
 
     Raises
     ------
@@ -52,7 +60,7 @@ def time_readings(texts: Sequence[str]) -> list[list[pd.Timestamp]]:
     if len({_ZONE.search(text) is not None for text in texts}) > 1:
         raise ValueError("times with and without zone")
     try:
-        return [list(pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", utc=True))]
+        return [_as_numbers(pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", utc=True))]
     except ValueError:
         pass
     if not all(map(looks_like_time, texts)):
@@ -87,14 +95,29 @@ def _year(text: str) -> str:
     return text if len(text) == 4 else f"20{text:0>2}"
 
 
-def _parsed(texts: Sequence[str]) -> list[pd.Timestamp]:
+def _parsed(texts: Sequence[str]) -> list[int]:
+    """Read texts in one form, that of the first; where one does not have it, each in its own, if they are not many."""
     series = pd.Series(texts, dtype=object).str.strip()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        form = pd.tseries.api.guess_datetime_format(str(series.iloc[0]))
-        try:
-            return list(pd.to_datetime(series, format=form or "mixed", utc=True))
-        except (ValueError, OverflowError):
-            if len(texts) > _MOST_MIXED:
-                raise ValueError("times in several forms") from None
-        return list(pd.to_datetime(series, format="mixed", utc=True))
+        guessed = pd.tseries.api.guess_datetime_format(str(series.iloc[0]))
+        for form in (*_USUAL, guessed):
+            try:
+                return _as_numbers(pd.to_datetime(series, format=form, utc=True)) if form else _each(series)
+            except (ValueError, OverflowError):
+                continue
+        return _each(series)
+
+
+def _each(series: pd.Series) -> list[int]:
+    different = series.drop_duplicates()
+    if len(different) > _MOST_MIXED:
+        raise ValueError("times in several forms")
+    read = pd.to_datetime(different, format="mixed", utc=True)
+    found: list[int] = series.map(dict(zip(different, _as_numbers(read), strict=True))).tolist()
+    return found
+
+
+def _as_numbers(times: pd.Series) -> list[int]:
+    numbers: list[int] = times.dt.as_unit("ns").astype("int64").tolist()
+    return numbers

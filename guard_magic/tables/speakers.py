@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from guard_magic.characters import is_blank
@@ -31,6 +32,9 @@ _MOST_WORDS = 12
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
+
+_MOST_LOOKED_AT = 5_000
+"""Different values of a column that are looked at, the most common ones."""
 
 _SPEAKER = _words(
     "role roles speaker speakers sender author from who participant party actor side direction talker persona rolle "
@@ -141,8 +145,7 @@ def as_roles(name: object, values: Iterable[object], roles: dict[object, Role] |
 
 def unknown_roles(column: pd.Series) -> list[str]:
     """Return what is to be said once of a column that is read as roles, and of values in it that are none."""
-    counts = Counter(_plain(value) for value in column.tolist())
-    strange = Counter({value: n for value, n in counts.items() if value is not None and not _is_role(value)})
+    strange = Counter({value: n for value, n in _count(column).items() if not _is_role(value)})
     if not strange:
         return []
     name, values = column.name, [value for value, _ in strange.most_common(_MOST_WORDS)]
@@ -165,11 +168,12 @@ def _speakers(name: str, column: pd.Series) -> Speakers | None:
     sample = [value for value in map(_plain, sample_of(column)) if value is not None]
     if not sample or not (is_speaker or flag or _share(_known(sample, loosely=False), Counter(sample)) >= 0.5):
         return None
-    values = Counter(value for value in map(_plain, column.tolist()) if value is not None)
+    values = _count(column)
     if flag is not None and len(values) <= 2 and all(_truth(value) is not None for value in values):
         roles = {value: _side(flag, bool(_truth(value))) for value in values}
         return Speakers(values, roles, True) if {*roles.values()} != {"user"} else None
-    roles = _known(values, loosely=is_speaker, sided="direction" in words)
+    common = [value for value, _ in values.most_common(_MOST_LOOKED_AT)]  # names of roles are said again and again
+    roles = _known(common, loosely=is_speaker, sided="direction" in words)
     if is_label:
         return Speakers(values, roles, False) if {"user", "assistant"} <= {*roles.values()} else None
     others = any(role != "user" for role in roles.values())
@@ -177,6 +181,18 @@ def _speakers(name: str, column: pd.Series) -> Speakers | None:
         return Speakers(values, roles, True)
     is_open = is_speaker and not words & {"direction", "side"} and len(roles) < len(values) <= _MOST_WORDS
     return Speakers(values, roles, False) if is_open else None
+
+
+def _count(column: pd.Series) -> Counter[object]:
+    """Count the values of a column as `_plain` gives them; by pandas where its type says that they are harmless."""
+    if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype):
+        return Counter(value for value in map(_plain, column.tolist()) if value is not None)
+    counts: Counter[object] = Counter()
+    for value, n in column.value_counts().items():
+        plain = _plain(value.item() if isinstance(value, np.generic) else value)
+        if plain is not None:
+            counts[plain] += int(n)
+    return counts
 
 
 def _plain(value: object) -> object:

@@ -154,21 +154,17 @@ def test_words_for_roles_where_the_name_says_so() -> None:
 
 
 def test_unknown_roles_of_a_long_table_are_told_with_the_words_seen() -> None:
-    frame = pd.DataFrame({"c": [1, 1, 2], "who": ["Nutzer", "Assistent", "xyz"], "said": ["a", "b", "d"]})
+    frame = pd.DataFrame({"c": [1, 1, 2], "who": ["Käyttäjä", "Avustaja", "xyz"], "said": ["a", "b", "d"]})
     named = {"conversation_id": "c", "role": "who", "content": "said"}
     (remark,) = read_long(frame, plan_columns(frame, **named)).remarks
-    assert "column 'who' holds 3 words that are not roles ('Nutzer' (1 ×)" in remark
-    call = "replace({'Nutzer': 'user', 'Assistent': 'assistant', 'xyz': '…'})"
+    assert "column 'who' holds 3 words that are not roles ('Käyttäjä' (1 ×)" in remark
+    call = "replace({'Käyttäjä': 'user', 'Avustaja': 'assistant', 'xyz': '…'})"
     assert call in remark
     by_parent = frame.assign(id=[1, 2, 3], up=[None, 1, None])
     plan = plan_columns(by_parent, role="who", content="said", parent=("id", "up"))
     assert call in read_long(by_parent, plan).remarks[0]
-    assert (
-        read_long(
-            frame.replace({"who": {"Nutzer": "user", "Assistent": "bot", "xyz": "human"}}), plan_columns(frame, **named)
-        ).remarks
-        == []
-    )
+    known = frame.replace({"who": {"Käyttäjä": "user", "Avustaja": "bot", "xyz": "human"}})
+    assert read_long(known, plan_columns(known, **named)).remarks == []
 
 
 @pytest.mark.parametrize(
