@@ -37,6 +37,7 @@ LAYERS = [
     "accessor",
     "magics",
     "scaleout",
+    "benchmark",
     "__init__",
 ]
 LAZY_SEAMS = {("__init__", "magics"), ("scoring", "guards"), ("api", "evaluation")}
@@ -46,6 +47,7 @@ TYPE_ONLY = {
     ("scoring", "guards"),
     ("tables", "guards"),
     ("review", "guards"),
+    ("benchmark", "guards"),
 }
 HEAVY = {
     "torch",
@@ -60,8 +62,8 @@ HEAVY = {
     "scipy",
 }
 HOMES = {
-    "sklearn": {"evaluation"},
-    "scipy": {"evaluation"},
+    "sklearn": {"evaluation", "benchmark"},
+    "scipy": {"evaluation", "benchmark"},
     "torch": {"engine", "guards"},
     "transformers": {"engine", "guards"},
     "huggingface_hub": {"guards"},
