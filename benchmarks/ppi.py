@@ -19,12 +19,8 @@ from typing import Any
 import numpy as np
 
 from guard_magic.errors import EvaluationError
-from guard_magic.evaluation.prediction_powered import (
-    Estimate,
-    powered_precision,
-    powered_prevalence,
-    powered_recall,
-)
+from guard_magic.evaluation.powered_rates import powered_precision, powered_prevalence, powered_recall
+from guard_magic.evaluation.prediction_powered import Estimate
 from guard_magic.evaluation.sampling import N_STRATA, strata_of
 
 THRESHOLD = 0.5

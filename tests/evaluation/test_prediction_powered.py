@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from guard_magic.errors import EvaluationError
-from guard_magic.evaluation.prediction_powered import (
-    powered_mean,
-    powered_precision,
-    powered_prevalence,
-    powered_recall,
-)
+from guard_magic.evaluation.powered_rates import powered_precision, powered_prevalence, powered_recall
+from guard_magic.evaluation.prediction_powered import powered_mean
 
 
 def rows(n: int, n_labelled: int, seed: int = 0, noise: float = 1.0) -> tuple[Any, Any, Any]:
