@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 import pandas as pd
 
 from guard_magic import api
+from guard_magic.api.scoring import with_calibration
 from guard_magic.calls import by_name, carrying
 from guard_magic.review.frames import LabelOptions, Paths, ReviewOptions
 from guard_magic.scoring.session import current_session
@@ -121,7 +122,7 @@ class SeriesGuard:
         A string is one user message, verbatim; in a Series called ``messages``, ``conversations`` or
         ``conversation`` it is the JSON of a message list. The new columns come back alone, with the Series' index.
         """
-        return score_series(current_session(), self._series, **options)
+        return score_series(current_session(), self._series, **with_calibration(options))
 
     @by_name
     @carrying(api.score_turns, without=_OF_FRAMES)
@@ -130,7 +131,7 @@ class SeriesGuard:
 
         Each message is assessed in the context of what was said before it.
         """
-        return score_series_turns(current_session(), self._series, **options)
+        return score_series_turns(current_session(), self._series, **with_calibration(options))
 
 
 def register() -> None:

@@ -39,6 +39,7 @@ __all__ = [
 SAFE = "safe"
 COLUMNS = ("unsafe_score", "category", "guard_error")
 EXTRAS = (
+    "unsafe_probability",
     "cut",
     "log_odds",
     "category_scores",
@@ -147,6 +148,8 @@ class Verdict:
         hazard: P(yes) / (P(yes) + P(no)) each. Empty where not scored.
     log_odds
         log P(unsafe) - log P(safe), in nats; None where not scored.
+    unsafe_probability
+        What a calibration makes of `log_odds`, in [0, 1]; None where not scored, or without one.
     verdict_mass
         P(safe) + P(unsafe), or the lowest P(yes) + P(no); None where the guard was not asked.
     answers
@@ -187,6 +190,7 @@ class Verdict:
     cut: str | None = None
     guard: str
     error: str | None = None
+    unsafe_probability: float | None = None
     conversation: Conversation | None = field(default=None, repr=False, compare=False)
     policy: Policy | None = field(default=None, repr=False, compare=False)
 
@@ -344,10 +348,11 @@ class Verdicts(Sequence[Verdict]):
         Parameters
         ----------
         extras
-            Any of ``"cut"`` (the column ``guard_cut``), ``"log_odds"``, ``"category_scores"`` (one Float64 column a
-            code: ``score_S1`` …), ``"answers"`` (one Float64 column each: ``answer_refusal`` …; none for guards that
-            give none), ``"generated_text"``, ``"verdict_mass"``, ``"n_tokens"``, ``"n_neutralised"``,
-            ``"assessed_role"``, ``"guard"``.
+            Any of ``"unsafe_probability"`` (of verdicts that a calibration went over), ``"cut"`` (the column
+            ``guard_cut``), ``"log_odds"``, ``"category_scores"`` (one Float64 column a code: ``score_S1`` …),
+            ``"answers"`` (one Float64 column each: ``answer_refusal`` …; none for guards that give none),
+            ``"generated_text"``, ``"verdict_mass"``, ``"n_tokens"``, ``"n_neutralised"``, ``"assessed_role"``,
+            ``"guard"``.
         prefix
             Put before every column name.
         index
@@ -377,7 +382,7 @@ class Verdicts(Sequence[Verdict]):
             answers = (_floats([v.answers.get(answer) for v in self]) for answer in self.answer_names)
             return dict(zip(names, answers, strict=True))
         values = [getattr(v, extra) for v in self]
-        if extra in ("log_odds", "verdict_mass"):
+        if extra in ("log_odds", "verdict_mass", "unsafe_probability"):
             return {extra: _floats(values)}
         if extra in ("n_tokens", "n_neutralised"):
             return {extra: pd.array(values, dtype="Int64")}

@@ -253,7 +253,7 @@ def test_extras() -> None:
     frame = some().to_frame(EXTRAS)
     scores = [f"score_{code}" for code in CODES]
     later = ["generated_text", "verdict_mass", "n_tokens", "n_neutralised", "assessed_role", "guard"]
-    assert list(frame) == [*COLUMNS, "guard_cut", "log_odds", *scores, *later]
+    assert list(frame) == [*COLUMNS, "unsafe_probability", "guard_cut", "log_odds", *scores, *later]
     assert {str(frame[name].dtype) for name in ["log_odds", "verdict_mass", *scores]} == {"Float64"}
     assert {str(frame[name].dtype) for name in ["n_tokens", "n_neutralised"]} == {"Int64"}
     texts = ["guard_cut", "generated_text", "assessed_role", "guard"]

@@ -82,7 +82,7 @@ def calibrate(
     ColumnError, GuardError
         As for `score`.
     """
+    names, options = split_names(locals())
     from guard_magic.evaluation.calibrating import calibrate_frame
 
-    names, options = split_names(locals())
     return calibrate_frame(current_session(), options.pop("table"), names, **options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from guard_magic.conversations.windows import Overflow
 from guard_magic.errors import ColumnError
 from guard_magic.scoring.interrupts import interruptible
 from guard_magic.scoring.session import current_session
+from guard_magic.tables.calibrated import Calibrating
 from guard_magic.tables.column_plan import MissingResponse
 from guard_magic.tables.score import Errors, score_frame, score_frame_turns, split_names
 from guard_magic.verdict import Verdict
@@ -20,7 +22,7 @@ from guard_magic.verdict import Verdict
 if TYPE_CHECKING:
     from guard_magic.guards.guard import Guard
 
-__all__ = ["moderate", "score", "score_turns"]
+__all__ = ["moderate", "score", "score_turns", "with_calibration"]
 
 
 @by_name
@@ -101,6 +103,7 @@ def score(
     assess: Assess = "last",
     overflow: Overflow = "error",
     recheck: float | None = None,
+    calibration: Calibrating | str | os.PathLike[str] | None = None,
     errors: Errors = "coerce",
     prefix: str = "",
     overwrite: bool = False,
@@ -151,6 +154,10 @@ def score(
         whatever the weights' format, and have that score: then no verdict depends on what else is in its batch, as
         long as the distance is larger than what a batch moves scores by (bfloat16: 0.05 is plenty for the guards
         measured so far). Each such row takes as long as many others do. None for no second look.
+    calibration
+        A `Calibration` that `calibrate` fitted to this guard, revision and policy, or the path of one that was saved:
+        what it makes of each row's log-odds is the column ``unsafe_probability`` (Float64, in [0, 1]) behind the
+        three. ``unsafe_score`` stays what it is, and the threshold is one of it. None for no such column.
     errors
         ``"coerce"``: rows that cannot be scored are NA with their reason. ``"raise"``: raise `ScoreError`
         after the others are scored and cached.
@@ -166,8 +173,8 @@ def score(
     DataFrame
         A new frame: same rows, order and index; ``unsafe_score`` (Float64, in [0, 1]), ``category``
         (categorical: ``safe`` below the threshold, else the most probable hazard code) and ``guard_error``
-        (string) behind the table's own columns, then ``guard_cut`` (string) and the extras. NA in ``category``
-        means not scored and nothing else (``scored[scored.category != "safe"]`` holds these rows too:
+        (string) behind the table's own columns, then ``unsafe_probability``, ``guard_cut`` (string) and the extras. NA
+        in ``category`` means not scored and nothing else (``scored[scored.category != "safe"]`` holds these rows too:
         ``scored.guard.flagged()`` and ``scored.guard.unscored()`` tell them apart). Of a table with one message a row:
         one row a conversation, in order of first sight, the ids as index (by `parent`, those of the last messages),
         with ``n_messages`` ahead of these columns and none of the table's own.
@@ -181,7 +188,7 @@ def score(
     KeyboardInterrupt
         After the batch under way; what was scored is cached, and calling again goes on from there.
     """
-    names, options = split_names(locals())
+    names, options = split_names(with_calibration(locals()))
     return score_frame(current_session(), _checked_frame(options.pop("table"), "score"), names, **options)
 
 
@@ -207,6 +214,7 @@ def score_turns(
     roles: RoleRules = "merge",
     overflow: Overflow = "error",
     recheck: float | None = None,
+    calibration: Calibrating | str | os.PathLike[str] | None = None,
     errors: Errors = "coerce",
     prefix: str = "",
     overwrite: bool = False,
@@ -221,7 +229,7 @@ def score_turns(
     ----------
     table, text, prompt, response, messages, conversation_id, role, content, order, parent, missing_response
         The table and the columns to read, as for `score`.
-    guard, threshold, policy, exclude, extras, roles, overflow, recheck, errors, prefix, progress
+    guard, threshold, policy, exclude, extras, roles, overflow, recheck, calibration, errors, prefix, progress
         As for `score`, for each message.
     overwrite
         As for `score`; only where the table has one message a row, as else none of its columns are in the result.
@@ -243,7 +251,7 @@ def score_turns(
     ColumnError, GuardError, KeyboardInterrupt
         As for `score`.
     """
-    names, options = split_names(locals())
+    names, options = split_names(with_calibration(locals()))
     return score_frame_turns(current_session(), _checked_frame(options.pop("table"), "score_turns"), names, **options)
 
 
@@ -253,3 +261,12 @@ def _checked_frame(table: object, function: str) -> pd.DataFrame:
             f"expected a DataFrame, got {type(table).__name__}", hint=f"For a Series: series.guard.{function}()."
         )
     return table
+
+
+def with_calibration(options: Any) -> dict[str, Any]:
+    """Return options with their calibration read, where it is the path of one."""
+    if options.get("calibration") is None:
+        return dict(options)
+    from guard_magic.evaluation.calibration import as_calibration
+
+    return {**options, "calibration": as_calibration(options["calibration"])}

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
-NUMBERS = frozenset({"log_odds", "verdict_mass", *(f"answer_{answer}" for answer in ANSWERS)})
+NUMBERS = frozenset({"log_odds", "unsafe_probability", "verdict_mass", *(f"answer_{answer}" for answer in ANSWERS)})
 COUNTS = frozenset({"n_tokens", "n_neutralised"})
 TEXTS = frozenset({"guard_cut", "generated_text", "assessed_role", "guard"})
 """Extra columns by the type they have: Float64, Int64 and nullable text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -13,6 +14,7 @@ from guard_magic.conversations.windows import Overflow
 from guard_magic.errors import ColumnError, ScoreError, shorten
 from guard_magic.scoring.interrupts import interruptible
 from guard_magic.scoring.session import Session
+from guard_magic.tables.calibrated import PROBABILITY, Calibrating, checked_calibration, with_probabilities
 from guard_magic.tables.column_plan import MissingResponse, plan_columns
 from guard_magic.tables.forms import (
     Conversations,
@@ -71,6 +73,7 @@ class SeriesTurnOptions(TypedDict, total=False):
     roles: RoleRules
     overflow: Overflow
     recheck: float | None
+    calibration: Calibrating | str | os.PathLike[str] | None
     errors: Errors
     prefix: str
     progress: bool
@@ -154,13 +157,15 @@ def _score(
     progress: bool = True,
     overwrite: bool = False,
     overflow: Overflow = "error",
+    calibration: Calibrating | str | os.PathLike[str] | None = None,
     **asked: Any,
 ) -> pd.DataFrame:
     """Check every option before any work is done, then read, score and write."""
-    names = checked_extras(extras)
+    names = _with_probability(checked_extras(extras), calibration)
     _check(errors, prefix, overwrite=overwrite, progress=progress)
     request = session.request(generate="generated_text" in names, overflow=overflow, **asked)
-    names = names if overflow == "error" else checked_extras(["cut", *names])
+    rescale = checked_calibration(calibration, request)
+    names = names if overflow == "error" else checked_extras([*names[: rescale is not None], "cut", *names])
     columns = NewColumns(extras=names, prefix=prefix, overwrite=bool(overwrite), written=session.written)
     if form.attaches_to is not None:
         columns.check_free(form.attaches_to, request.policy, request.guard.answer_names)
@@ -169,7 +174,19 @@ def _score(
     verdicts = read.in_order(found)
     if errors == "raise":
         verdicts.raise_errors(read.never_assessed(request.guard.family.roles.assessed))
-    return form.write(verdicts, columns)
+    return form.write(verdicts if rescale is None else with_probabilities(verdicts, rescale), columns)
+
+
+def _with_probability(names: list[str], calibration: object) -> list[str]:
+    """Put the probabilities first where there is a calibration to give them."""
+    if calibration is not None:
+        return checked_extras([PROBABILITY, *names])
+    if PROBABILITY in names:
+        raise ColumnError(
+            f"{PROBABILITY} is what a calibration gives, and there is none",
+            hint="Pass calibration=…, as df.guard.calibrate(label=…) fits it.",
+        )
+    return names
 
 
 def _check(errors: Errors, prefix: str, **flags: bool) -> None:
