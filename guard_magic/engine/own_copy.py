@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedConfig
 
-__all__ = ["CONFIGS", "own_copy"]
+__all__ = ["CONFIGS", "own_copy", "text_model"]
 
 CONFIGS = (PreTrainedConfig, GenerationConfig)
 
@@ -41,7 +41,15 @@ def own_copy(model: Any) -> Any:
         reads images around a causal language model, that.
     """
     made: Any = _Copier().module(getattr(model, "_orig_mod", model))
-    return made.language_model if type(made).__name__ in _READ_IMAGES else made
+    inner = text_model(made)
+    if inner is not made:  # what ends an answer is said of the whole model
+        inner.generation_config = made.generation_config
+    return inner
+
+
+def text_model(model: Any) -> Any:
+    """Return the causal language model inside a reader of images that has one; of other models the model itself."""
+    return model.language_model if type(model).__name__ in _READ_IMAGES else model
 
 
 class _Copier:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from guard_magic.conversations.conversation import Conversation
+from guard_magic.engine.own_copy import text_model
 from guard_magic.guards.guard import Guard
 
 __all__ = ["Published", "ask_as_published"]
@@ -54,7 +55,7 @@ def ask_as_published(guard: Guard, conversation: Conversation, *, bos: str = "pu
         template and tokenizer each write one. ``"once"``: once.
     """
     started = time.perf_counter()
-    tokenizer, model = guard.tokenizer, guard.model
+    tokenizer, model = guard.tokenizer, text_model(guard.model)
     prompt = guard.questionnaire(None).first.show(conversation)
     prompt += "\n\n"
     add = bos == "published" or (tokenizer.bos_token or "") not in prompt
@@ -62,6 +63,7 @@ def ask_as_published(guard: Guard, conversation: Conversation, *, bos: str = "pu
     output = model.generate(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
+        generation_config=guard.model.generation_config,
         max_new_tokens=50,
         output_logits=True,
         return_dict_in_generate=True,

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import families
 import pytest
 import reference
 import shapes
+from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 
 from guard_magic.conversations.conversation import parse_conversation
 from guard_magic.engine.local import TokenRow
@@ -47,6 +49,25 @@ def test_compare(request: pytest.FixtureRequest, name: str) -> None:
     told = json.loads(found.to_json())
     assert told["rows"][1]["once"] == pytest.approx(found.rows["once"][1], abs=1e-12)
     assert told["tutorial"]["unsafe_score_in_the_tutorial"] == 4.006361268693581e-05
+
+
+def test_llama_guard_4_is_asked_by_its_text_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers 5.24 cannot run its own class without an image."""
+    guard = families.guard("llama-guard-4")
+    monkeypatch.delattr(MoeCausalLMOutputWithPast, "image_outputs", raising=False)
+    ends = [guard.tokenizer.eos_token_id, guard.tokenizer.convert_tokens_to_ids("unsafe")]
+    monkeypatch.setattr(guard.model.generation_config, "eos_token_id", ends)  # said of the whole, not of its text path
+    guard.model.save_pretrained(tmp_path)
+    guard.tokenizer.save_pretrained(tmp_path)
+    assert parity.main([str(tmp_path), "-n", "6", "--out", str(tmp_path / "parity.json")]) == 0
+    told = json.loads((tmp_path / "parity.json").read_text())
+    assert told["n"] == told["n_same_prompt"] == 7
+    assert told["max_delta_engine_once"] < 1e-4
+    scores = [row["once"] for row in told["rows"]]
+    assert max(scores) - min(scores) > 0.3, "scores that do not vary agree by chance"
+    scored = [row for row in told["rows"] if row["engine"] is not None]
+    written = {(row["text"], row["engine_text"]) for row in scored if row["once"] > 0.6}
+    assert written == {("unsafe", "unsafe")}, "both end where the model's own settings end an answer"
 
 
 def test_an_engine_that_reads_elsewhere_is_seen(tiny: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
