@@ -123,5 +123,8 @@ def set_threshold(threshold: float) -> None:
 
 @by_name
 def set_policy(policy: object) -> None:
-    """Set the session's policy: a `Policy`, a built-in's name, ``{code: name}``, or None for each guard's own."""
+    """Set the session's policy: a `Policy`, a built-in's name, ``{code: name}``, or None for each guard's own.
+
+    Where the current guard cannot be asked about it, a `GuardWarning` says so at once; guards loaded later may take it.
+    """
     current_session().set_policy(policy)

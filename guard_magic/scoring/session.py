@@ -20,6 +20,7 @@ from guard_magic.conversations.rows import Row
 from guard_magic.conversations.windows import Overflow, checked_overflow
 from guard_magic.errors import (
     EmbeddedGuardWarning,
+    GuardError,
     LoadError,
     PolicyError,
     UnknownGuardError,
@@ -104,9 +105,7 @@ class Session:
 
     def use(self, name: str) -> Guard:
         """Make a resident guard current."""
-        guard = self._resident(name)
-        self.current = guard.name
-        return guard
+        return self._make_current(self._resident(name))
 
     def unload(self, name: str | None = None) -> str:
         """Drop a guard (None: the current one) and give its memory back; returns its name."""
@@ -118,6 +117,7 @@ class Session:
         self._sources.pop(called, None)
         if self.current == called:
             self.current = next(reversed(self.guards), None)
+            self._compare_policy()
         guard.close()
         from guard_magic.guards.loader import free_memory
 
@@ -152,8 +152,12 @@ class Session:
         return self.threshold
 
     def set_policy(self, policy: object) -> Policy | None:
-        """Set the hazards that are asked about; None for each guard's own."""
+        """Set the hazards that are asked about; None for each guard's own.
+
+        It holds for guards that come later too: a current one that cannot be asked about them is a `GuardWarning`.
+        """
         self.policy = None if policy is None else as_policy(policy)
+        self._compare_policy()
         return self.policy
 
     def guard(self, guard: object = None) -> Guard:
@@ -275,8 +279,25 @@ class Session:
 
     def _add(self, guard: Guard) -> Guard:
         self.guards[guard.name] = guard
+        return self._make_current(guard)
+
+    def _make_current(self, guard: Guard) -> Guard:
         self.current = guard.name
+        self._compare_policy()
         return guard
+
+    def _compare_policy(self) -> None:
+        """Say at once where the current guard cannot be asked about the session's policy: all it scores would fail."""
+        guard = self.guards.get(self.current or "")
+        if guard is None or self.policy is None:
+            return
+        try:
+            guard.resolve_policy(self.policy)
+        except GuardError as error:
+            warn_caller(
+                f"guard {guard.name!r} is current and cannot be asked about the session's policy "
+                f"{self.policy.name!r}: {error.message}. {error.hint} Each guard's own policy: %guard policy reset"
+            )
 
     def _is_embedded_unloaded(self, name: str) -> bool:
         return name == EMBEDDED_NAME and name not in self.guards

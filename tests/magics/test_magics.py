@@ -552,6 +552,7 @@ hazards:
 """
 
 
+@pytest.mark.filterwarnings("ignore:guard 'tiny' is current and cannot be asked about the session's policy")
 def test_guard_policy_shows_what_is_asked_and_whose(
     shell: InteractiveShell, session: Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -574,6 +575,7 @@ def test_guard_policy_shows_what_is_asked_and_whose(
     assert capsys.readouterr().out.startswith("policy llama-guard-3, as no guard is loaded yet")
 
 
+@pytest.mark.filterwarnings("ignore:guard 'tiny' is current and cannot be asked about the session's policy")
 @pytest.mark.parametrize("name", list(BUILT_IN))
 def test_guard_policy_takes_every_built_in_one(
     shell: InteractiveShell, session: Session, capsys: pytest.CaptureFixture[str], name: str

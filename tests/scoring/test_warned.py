@@ -24,7 +24,7 @@ import guard_magic
 from guard_magic.callers import caller_level, warn_caller
 from guard_magic.errors import GuardWarning, PolicyError
 from guard_magic.guards.guard import Guard
-from guard_magic.policy import LLAMA_GUARD_3
+from guard_magic.policy import LLAMA_GUARD_3, as_policy
 from guard_magic.scoring.session import EMBEDDED_POLICY, Session
 
 PACKAGE = Path(guard_magic.__file__).parent
@@ -250,6 +250,52 @@ def test_the_policy_of_the_embedded_guard(embedded: Guard, nothing_loaded: Sessi
         nothing_loaded.request(guard="embedded")
     assert "%guard policy reset" in caught.value.hint
     assert caught.value.__notes__ == [f"Hint: {caught.value.hint}"], "the hint that is shown is the whole one"
+
+
+def refused_now(session: Session) -> bool:
+    try:
+        session.request()
+    except PolicyError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("policy", [None, LLAMA_GUARD_3, OTHER, "shieldgemma"])
+def test_a_policy_that_the_current_guard_refuses_is_said_at_once(embedded: Guard, tiny: Guard, policy: object) -> None:
+    """Whichever comes first, policy or guard: a warning stands where, and only where, scoring would fail."""
+    own = Session()
+    own.guards = {"embedded": embedded, "tiny": tiny}
+    steps: list[Callable[[], object]] = [
+        lambda: own.set_policy(policy),
+        lambda: own.use("embedded"),
+        lambda: own.use("tiny"),
+        lambda: own.use("embedded"),
+        lambda: own.set_policy(None),
+        lambda: own.set_policy(policy),
+        lambda: own.use("tiny"),
+        lambda: own.set_policy(policy),
+    ]
+    for step in steps:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()
+        said = [str(warning.message) for warning in caught if issubclass(warning.category, GuardWarning)]
+        assert len(said) == (own.current is not None and refused_now(own))
+        assert all(text.endswith("%guard policy reset") and ("load" in text or "S1" in text) for text in said)
+        assert {warning.filename for warning in caught} <= {__file__}
+    assert own.policy == (None if policy is None else as_policy(policy))
+
+
+def test_a_refused_policy_is_said_in_the_cell_that_sets_it(
+    shell: InteractiveShell, nothing_loaded: Session, embedded: Guard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing_loaded.guards["embedded"] = embedded
+    nothing_loaded.current = "embedded"
+    shell.user_ns["p"] = OTHER
+    with pytest.warns(GuardWarning, match="prompt carries no policy"):
+        shell.run_cell("%guard policy p")
+    assert nothing_loaded.policy == as_policy(OTHER)
+    assert "set for this session" in capsys.readouterr().out
 
 
 def test_a_shell_made_by_hand_shows_an_error_too(capsys: pytest.CaptureFixture[str]) -> None:
