@@ -15,11 +15,21 @@ scores, without the speed.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-__all__ = ["FLOAT8", "Float8Linear", "float8_obstacle", "plain_product", "tensor_core_product", "to_float8"]
+__all__ = [
+    "FLOAT8",
+    "Float8Linear",
+    "float8_obstacle",
+    "move_uncast",
+    "plain_product",
+    "tensor_core_product",
+    "to_float8",
+]
 
 FLOAT8 = torch.float8_e4m3fn
 _LARGEST = torch.finfo(FLOAT8).max
@@ -63,7 +73,9 @@ def plain_product(
     dtype
         What is computed in and returned, (n_rows, n_out).
     """
-    product = nn.functional.linear(codes.to(dtype).mul_(scales), weights.to(dtype).mul_(weight_scales))
+    product = nn.functional.linear(
+        codes.to(dtype, copy=True).mul_(scales), weights.to(dtype, copy=True).mul_(weight_scales)
+    )
     return product.bfloat16().to(dtype)
 
 
@@ -119,9 +131,26 @@ class Float8Linear(nn.Module):
             product = product.add_(self.bias)
         return product.view(*states.shape[:-1], self.out_features)
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Float8Linear:
+        """Move what is kept without casting it; another device may multiply in another way."""
+        before = self.codes.device
+        move_uncast(self, partial(super()._apply, fn, recurse))
+        if self.codes.device != before:
+            self.is_fast = not float8_obstacle(self.codes.device)
+        return self
+
     def extra_repr(self) -> str:
         """Say the sizes."""
         return f"in_features={self.in_features}, out_features={self.out_features}, is_fast={self.is_fast}"
+
+
+def move_uncast(layer: nn.Module, move: Callable[[], object]) -> None:
+    """Move or cast a layer by `move`, whose buffers keep their number format: rounded again they mean nothing."""
+    kept = dict(layer.named_buffers(recurse=False))
+    move()
+    for name, buffer in layer.named_buffers(recurse=False):
+        if buffer.dtype != kept[name].dtype:
+            setattr(layer, name, kept[name].to(buffer.device))
 
 
 @functools.cache

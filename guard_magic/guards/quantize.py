@@ -16,7 +16,9 @@ rows depend on their neighbours; torchao 0.18 has no int4 for the CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -28,7 +30,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from guard_magic.callers import warn_caller
 from guard_magic.errors import LoadError
-from guard_magic.guards.float8 import FLOAT8, Float8Linear, float8_obstacle
+from guard_magic.guards.float8 import FLOAT8, Float8Linear, float8_obstacle, move_uncast
 
 __all__ = [
     "QUANTIZATIONS",
@@ -155,12 +157,19 @@ class QuantizedLinear(nn.Module):
     def restored(self) -> torch.Tensor:
         """Return the weights that the layer multiplies with, (n_out, n_in)."""
         codes = self.codes if self.bits == 8 else torch.cat([self.codes & 15, self.codes >> 4], dim=1)
-        groups = codes.to(self.compute_dtype).view(self.out_features, self.steps.shape[1], -1)
+        groups = codes.to(self.compute_dtype, copy=True).view(self.out_features, self.steps.shape[1], -1)
         return groups.mul_(self.steps).add_(self.lows).flatten(1)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Return (…, n_out) for states (…, n_in)."""
-        return nn.functional.linear(states, self.restored(), self.bias)
+        bias = None if self.bias is None else self.bias.to(states.dtype)
+        return nn.functional.linear(states, self.restored().to(states.dtype), bias)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> QuantizedLinear:
+        """Move what is kept without casting it; a cast says what is computed in."""
+        self.compute_dtype = fn(torch.empty(0, dtype=self.compute_dtype, device=self.codes.device)).dtype
+        move_uncast(self, partial(super()._apply, fn, recurse))
+        return self
 
     def extra_repr(self) -> str:
         """Say the sizes."""

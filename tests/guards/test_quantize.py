@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from guard_magic.conversations.conversation import parse_conversation
-from guard_magic.errors import GuardWarning, LoadError
+from guard_magic.errors import GuardWarning, LoadError, ProtocolError
 from guard_magic.guards.float8 import (
     Float8Linear,
     float8_obstacle,
@@ -206,12 +208,96 @@ def test_devices_that_do_not_know_the_numbers() -> None:
     assert "int8" in caught.value.hint
 
 
-# Models
+# Moved and cast
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny: Guard, llama3: Any) -> Path:
     return shapes.save_guard(tmp_path_factory.mktemp("float8") / "guard", tiny.model, llama3)
+
+
+MOVES: dict[str, Callable[[nn.Module], object]] = {
+    "bfloat16": lambda module: module.to(torch.bfloat16),
+    "half": lambda module: module.half(),
+    "double": lambda module: module.double(),
+    "there and back": lambda module: module.half().bfloat16().float(),
+    "type": lambda module: module.type(torch.float32),
+    "shared": lambda module: module.share_memory(),
+    "copied": lambda module: copy.deepcopy(module).load_state_dict(module.state_dict()),
+}
+
+
+def quantized(quantization: str, linear: nn.Linear) -> QuantizedLinear | Float8Linear:
+    if quantization == "fp8":
+        return Float8Linear(linear.weight, linear.bias)
+    return QuantizedLinear(linear.weight, int(quantization.removeprefix("int")), linear.bias)
+
+
+@pytest.mark.parametrize("move", list(MOVES))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+@torch.no_grad()
+def test_a_cast_changes_what_is_computed_in_and_nothing_that_is_kept(
+    quantization: str, dtype: torch.dtype, move: str, linear: nn.Linear
+) -> None:
+    layer = quantized(quantization, linear.to(dtype)).requires_grad_(False)
+    kept = {name: buffer.clone() for name, buffer in layer.named_buffers()}
+    states = torch.randn(5, 64)
+    before = layer(states.to(dtype)).double()
+    MOVES[move](layer)
+    found = dict(layer.named_buffers())
+    assert {name: buffer.dtype for name, buffer in found.items()} == {n: b.dtype for n, b in kept.items()}
+    assert all(torch.equal(found[name].view(torch.uint8), kept[name].view(torch.uint8)) for name in kept)
+    for _ in range(2):
+        for asked in (layer.bias.dtype, dtype):  # the whole model was cast, or this layer alone
+            after = layer(states.to(asked))
+            assert after.dtype == asked
+            assert (after.double() - before).norm() < 0.02 * before.norm()
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_a_layer_on_the_meta_device_has_no_numbers_and_comes_back_in_its_formats(
+    quantization: str, linear: nn.Linear
+) -> None:
+    layer = quantized(quantization, linear)
+    formats = {name: buffer.dtype for name, buffer in layer.named_buffers()}
+    layer.to("meta")
+    assert all(buffer.is_meta for buffer in layer.buffers())
+    layer.to_empty(device="cpu")
+    assert {name: buffer.dtype for name, buffer in layer.named_buffers()} == formats
+
+
+@pytest.mark.filterwarnings("ignore:quantization='fp8' saves no time")
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_a_guard_whose_model_is_cast_or_moved(quantization: str, folder: Path) -> None:
+    guard = load_guard(str(folder), name="moved", device="cpu", quantization=quantization, min_verdict_mass=0)
+    rows = ["Hello", "a bomb", "how do I kill a process?"]
+
+    def scores() -> list[float]:
+        verdicts = guard.score(rows)
+        assert [verdict.error for verdict in verdicts] == [None] * 3
+        return [verdict.log_odds or 0.0 for verdict in verdicts]
+
+    whole = scores()
+    assert max(whole) - min(whole) > 1
+    exact, rounded = (0.5, 2.5) if quantization == "fp8" else (1e-3, 0.6)
+    guard.model.model.layers[0].mlp.to(torch.float64)
+    assert scores() == pytest.approx(whole, abs=exact), "a part of it"
+    guard.model.to(torch.float64)
+    assert scores() == pytest.approx(whole, abs=exact)
+    guard.model.to(torch.bfloat16)
+    assert guard.dtype == "bfloat16"
+    assert scores() == pytest.approx(whole, abs=rounded)
+    for cast in (guard.model.half, guard.model.float):
+        with pytest.raises(ValueError, match="not supported for quantized model"):
+            cast()
+    guard.model.to("meta")
+    with pytest.raises(ProtocolError, match="on the meta device") as caught:
+        scores()
+    assert caught.value.hint
+
+
+# Models
 
 
 @pytest.mark.parametrize("is_fast", [False, True], ids=["plain", "fast"])
