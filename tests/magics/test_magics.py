@@ -598,6 +598,7 @@ def test_guard_policy_list(shell: InteractiveShell, session: Session, capsys: py
     assert session.policy is None
 
 
+@pytest.mark.filterwarnings("ignore:guard 'tiny' is current and cannot be asked about the session's policy")
 def test_policies_of_variables_and_files(
     shell: InteractiveShell, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
