@@ -31,6 +31,7 @@ from guard_magic.scoring.cache import ScoreCache
 from guard_magic.scoring.notices import progress_bar, say_loading, warn_read_as_text, warn_unscored
 from guard_magic.scoring.progress import Watch
 from guard_magic.scoring.run import score_rows
+from guard_magic.scoring.scored_by import ScoredBy, check_threshold
 from guard_magic.scoring.written import Written
 from guard_magic.verdict import Verdict, Verdicts
 
@@ -54,6 +55,7 @@ class Session:
         self.guards: dict[str, Guard] = {}
         self.current: str | None = None
         self.threshold = DEFAULT_THRESHOLD
+        self.threshold_for: ScoredBy | None = None
         self.policy: Policy | None = None
         self.cache = ScoreCache()
         self.written = Written()
@@ -146,9 +148,19 @@ class Session:
             for guard in self.guards.values()
         ]
 
-    def set_threshold(self, threshold: float) -> float:
-        """Set the score from which rows are flagged, in [0, 1]."""
+    def set_threshold(self, threshold: float, scored_by: ScoredBy | None = None) -> float:
+        """Set the score from which rows are flagged, in [0, 1].
+
+        With `scored_by` it is refused for scores of any other guard, revision, family or policy.
+        """
         self.threshold = checked_share("threshold", threshold)
+        self.threshold_for = scored_by
+        return self.threshold
+
+    def threshold_of(self, scored_by: ScoredBy | None) -> float:
+        """Return the threshold for scores of this origin (None: not known); refused where it is for others."""
+        if self.threshold_for is not None:
+            check_threshold(self.threshold, self.threshold_for, scored_by)
         return self.threshold
 
     def set_policy(self, policy: object) -> Policy | None:
@@ -194,7 +206,7 @@ class Session:
         recheck: float | None = None,
     ) -> Request:
         """Settle what is asked: explicit arguments first, then the session's choices, then the guard's own."""
-        flag_at = self.threshold if threshold is None else checked_share("threshold", threshold)
+        given = None if threshold is None else checked_share("threshold", threshold)
         distance = None if recheck is None else checked_share("recheck", recheck)
         text = checked_flag("generate", generate)
         how = (checked_roles(roles), text, checked_assess(assess), checked_overflow(overflow), distance)
@@ -211,6 +223,7 @@ class Session:
             raise PolicyError(error.message, hint=error.hint + advice) from None
         from guard_magic.guards.request import Request
 
+        flag_at = self.threshold_of(ScoredBy(found.label, found.protocol, asked)) if given is None else given
         return Request(found, asked, flag_at, *how)
 
     def moderate(self, conversation: object, request: Request) -> Verdict:

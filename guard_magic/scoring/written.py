@@ -7,6 +7,7 @@ from collections import deque
 import numpy as np
 import pandas as pd
 
+from guard_magic.scoring.scored_by import ScoredBy
 from guard_magic.verdict import COLUMNS
 
 __all__ = ["HAZARD", "NOTHING", "Written", "row_hashes"]
@@ -30,12 +31,18 @@ class Written:
     def __init__(self, capacity: int = 4_000_000) -> None:
         self._capacity = capacity
         self._kept: deque[tuple[str, np.ndarray]] = deque()
+        self._by: deque[tuple[ScoredBy, np.ndarray]] = deque()
 
-    def add(self, columns: pd.DataFrame) -> None:
-        """Remember columns just written; their names are without prefix."""
+    def add(self, columns: pd.DataFrame, by: ScoredBy | None = None) -> None:
+        """Remember columns just written, and what scored them; their names are without prefix."""
         scores = columns[COLUMNS[0]]
         names = [name for name in columns.columns if not name.startswith(HAZARD)]
-        self._kept.extend((name, np.unique(row_hashes(scores, columns[name]))) for name in names)
+        kept = {name: np.unique(row_hashes(scores, columns[name])) for name in names}
+        self._kept.extend(kept.items())
+        if by is not None:
+            self._by.append((by, kept[COLUMNS[0]]))
+        while len(self._by) > 1 and sum(hashes.size for _, hashes in self._by) > self._capacity:
+            self._by.popleft()
         while len(self._kept) > len(names) and sum(hashes.size for _, hashes in self._kept) > self._capacity:
             self._kept.popleft()
 
@@ -46,6 +53,18 @@ class Written:
             if kept == name and wanted.size:
                 wanted = wanted[~np.isin(wanted, hashes, assume_unique=True)]
         return wanted.size == 0
+
+    def scored_by(self, scores: pd.Series) -> ScoredBy | None:
+        """Return what gave all of these scores, as of the calls that are remembered; None where that is not one."""
+        wanted = np.unique(row_hashes(scores, scores)[~scores.isna().to_numpy()])
+        together: dict[str, tuple[ScoredBy, list[np.ndarray]]] = {}
+        for by, hashes in list(self._by):
+            known = together.setdefault(f"{by.guard}|{by.family}|{by.policy.categories}", (by, []))
+            known[1].append(hashes)
+        found = [
+            by for by, hashes in together.values() if wanted.size and np.isin(wanted, np.concatenate(hashes)).all()
+        ]
+        return found[0] if len(found) == 1 else None
 
     def known_rows(self, name: str, scores: pd.Series, values: pd.Series) -> np.ndarray:
         """Say of each row whether its value was written beside its score under that name, (n_rows,), bool."""

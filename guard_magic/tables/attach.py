@@ -17,6 +17,7 @@ import pandas as pd
 
 from guard_magic.errors import ColumnError, shorten
 from guard_magic.policy import Policy
+from guard_magic.scoring.scored_by import ScoredBy
 from guard_magic.scoring.session import current_session
 from guard_magic.scoring.written import HAZARD, NOTHING, Written
 from guard_magic.tables.changes import changed_by_hand
@@ -47,6 +48,7 @@ def attach_verdicts(
     prefix: str = "",
     overwrite: bool = False,
     written: Written = NOTHING,
+    by: ScoredBy | None = None,
 ) -> Frame:
     """Return a new frame with the verdicts' columns put behind the frame's own.
 
@@ -62,6 +64,8 @@ def attach_verdicts(
         Replace columns of these names, whosever they are.
     written
         What was written before, by which extras are known to be ours; what is written now is remembered there.
+    by
+        What scored them, to be remembered too; None for not known.
 
     Raises
     ------
@@ -78,7 +82,7 @@ def attach_verdicts(
     for name in columns:
         result[name] = columns[name].array
     if written is not NOTHING:
-        written.add(columns.rename(columns=lambda name: name.removeprefix(prefix)))
+        written.add(columns.rename(columns=lambda name: name.removeprefix(prefix)), by)
     return result
 
 

@@ -18,6 +18,7 @@ from guard_magic.conversations.rows import Row
 from guard_magic.errors import shorten
 from guard_magic.policy import Policy
 from guard_magic.scoring.notices import warn_kept, warn_read, warn_read_as_text
+from guard_magic.scoring.scored_by import ScoredBy
 from guard_magic.scoring.written import Written
 from guard_magic.tables.attach import attach_verdicts, check_free, doubtful_columns
 from guard_magic.tables.by_conversation import TurnTable, holds_messages, read_frame, read_series, read_turns
@@ -41,12 +42,15 @@ class NewColumns:
         Whether columns of these names are replaced, whosever they are.
     written
         What was written before, by which extras are known to be ours.
+    by
+        What scored them; None for not known.
     """
 
     extras: Sequence[str]
     prefix: str
     overwrite: bool
     written: Written
+    by: ScoredBy | None = None
 
     def check_free(self, frame: pd.DataFrame, policy: Policy, answer_names: Sequence[str]) -> None:
         """Refuse, before any work, to replace what is not ours; say what is kept because that is not clear."""
@@ -58,7 +62,7 @@ class NewColumns:
     def attach(self, frame: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
         """Put the columns behind those of a frame."""
         how = {"extras": self.extras, "prefix": self.prefix, "overwrite": self.overwrite, "written": self.written}
-        return attach_verdicts(frame, verdicts, **how)  # type: ignore[arg-type]
+        return attach_verdicts(frame, verdicts, by=self.by, **how)  # type: ignore[arg-type]
 
     def alone(self, verdicts: Verdicts, index: pd.Index | None = None) -> pd.DataFrame:
         """Return the columns by themselves."""

@@ -13,6 +13,7 @@ from guard_magic.conversations.roles import Assess, RoleRules
 from guard_magic.conversations.windows import Overflow
 from guard_magic.errors import ColumnError, ScoreError, shorten
 from guard_magic.scoring.interrupts import interruptible
+from guard_magic.scoring.scored_by import ScoredBy
 from guard_magic.scoring.session import Session
 from guard_magic.tables.calibrated import PROBABILITY, Calibrating, checked_calibration, with_probabilities
 from guard_magic.tables.column_plan import MissingResponse, plan_columns
@@ -166,7 +167,8 @@ def _score(
     request = session.request(generate="generated_text" in names, overflow=overflow, **asked)
     rescale = checked_calibration(calibration, request)
     names = names if overflow == "error" else checked_extras([*names[: rescale is not None], "cut", *names])
-    columns = NewColumns(extras=names, prefix=prefix, overwrite=bool(overwrite), written=session.written)
+    by = ScoredBy(request.guard.label, request.guard.protocol, request.policy)
+    columns = NewColumns(extras=names, prefix=prefix, overwrite=bool(overwrite), written=session.written, by=by)
     if form.attaches_to is not None:
         columns.check_free(form.attaches_to, request.policy, request.guard.answer_names)
     read = form.read()
