@@ -12,6 +12,7 @@ from typing import Any
 from guard_magic import accessor as _accessor
 from guard_magic.api import (
     calibrate,
+    evaluate,
     load,
     moderate,
     score,
@@ -67,6 +68,7 @@ __all__ = [
     "Verdicts",
     "adjudication",
     "calibrate",
+    "evaluate",
     "export_labels",
     "load",
     "load_ipython_extension",

@@ -30,6 +30,8 @@ from guard_magic.tables.score import (
 if TYPE_CHECKING:
     from guard_magic.evaluation.calibrating import CalibrateOptions
     from guard_magic.evaluation.calibration import Calibration
+    from guard_magic.evaluation.evaluating import EvaluateOptions
+    from guard_magic.evaluation.report import Report
     from guard_magic.review import Reviewer
 
 __all__ = ["FrameGuard", "SeriesGuard", "register"]
@@ -102,6 +104,11 @@ class FrameGuard:
     @carrying(api.calibrate)
     def calibrate(self, **options: Unpack[CalibrateOptions]) -> Calibration:  # noqa: D102
         return api.calibrate(self._frame, **options)
+
+    @by_name
+    @carrying(api.evaluate)
+    def evaluate(self, **options: Unpack[EvaluateOptions]) -> Report:  # noqa: D102
+        return api.evaluate(self._frame, **options)
 
 
 class SeriesGuard:

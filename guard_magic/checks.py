@@ -19,7 +19,7 @@ _TRUTHS = ("bool", "bool_")
 """What truth values are called, NumPy's among them."""
 
 _USUAL = {
-    "threshold": "0.5 is the usual start.",
+    "threshold": "0.5 is the usual start; a Choice goes to guard_magic.set_threshold(choice).",
     "recheck": "0.05 is a usual distance from the threshold.",
     "min_verdict_mass": "0.9 is the default; 0 is for guards with random weights.",
 }
@@ -43,7 +43,9 @@ def checked_share(name: str, value: object, kind: type[GuardError] = ScoreError)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0.0 <= number <= 1.0:
-        raise kind(f"{name} {shorten(value)} is not a number in [0, 1]", hint=_USUAL[name])
+        raise kind(
+            f"{name} {shorten(value)} is not a number in [0, 1]", hint=_USUAL.get(name, "Use a number between 0 and 1.")
+        )
     return number
 
 

@@ -60,10 +60,12 @@ HEAVY = {
     "tokenizers",
     "sklearn",
     "scipy",
+    "matplotlib",
 }
 HOMES = {
     "sklearn": {"evaluation", "benchmark"},
     "scipy": {"evaluation", "benchmark"},
+    "matplotlib": {"evaluation"},
     "torch": {"engine", "guards"},
     "transformers": {"engine", "guards"},
     "huggingface_hub": {"guards"},

@@ -11,6 +11,7 @@ from guard_magic.calls import by_name
 from guard_magic.scoring.session import current_session
 
 if TYPE_CHECKING:
+    from guard_magic.evaluation.thresholds import Choice
     from guard_magic.guards.guard import Guard
 
 __all__ = ["load", "set_policy", "set_threshold", "status", "unload", "use", "wrap"]
@@ -116,9 +117,28 @@ def status() -> pd.DataFrame:
 
 
 @by_name
-def set_threshold(threshold: float) -> None:
-    """Set the session's threshold: the score in [0, 1] from which a row is flagged."""
-    current_session().set_threshold(threshold)
+def set_threshold(threshold: float | Choice) -> None:
+    """Set the session's threshold: the score from which a row is flagged.
+
+    Parameters
+    ----------
+    threshold
+        A number in [0, 1]; or a `Choice`, which is kept with guard, revision, family and policy: scores of any other
+        are then refused until a number or another choice is set, or the call has a ``threshold=`` of its own.
+
+    Raises
+    ------
+    ScoreError
+        For what is not a number in [0, 1].
+    EvaluationError
+        For a choice that a session cannot use: one threshold a hazard, or scores whose guard is not known.
+    """
+    from guard_magic.evaluation.thresholds import Choice
+
+    if isinstance(threshold, Choice):
+        current_session().set_threshold(*threshold.for_session())
+    else:
+        current_session().set_threshold(threshold)
 
 
 @by_name

@@ -161,5 +161,5 @@ def bootstrap(
 
 
 def _scaled(value: Floats, of_part: Floats, ends: Floats, scale: float) -> Interval:
-    low, high = (float(value + scale * (end - of_part)) for end in ends)
-    return max(0.0, low), min(1.0, high)
+    low, high = (float(np.clip(value + scale * (end - of_part), 0.0, 1.0)) for end in ends)
+    return NOT_KNOWN if math.isnan(low + high) else (low, high)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from guard_magic.evaluation.samples import Sample, flags
 
-__all__ = ["N_BINS", "NAMES", "PROPORTIONS", "RESAMPLED", "Resampled", "calibration_bins", "measure"]
+__all__ = ["NAMES", "N_BINS", "PROPORTIONS", "RESAMPLED", "Resampled", "calibration_bins", "measure"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

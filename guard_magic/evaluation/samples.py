@@ -33,6 +33,8 @@ class Sample:
         Where they stand in the table, 0-based, shape (n,).
     contents
         Equal numbers for equal conversations, shape (n,); None where the table holds none that can be read.
+    hazards
+        Code of each row's most probable hazard, also below the threshold, None where it is not known; shape (n,).
     """
 
     unsafe: Floats
@@ -40,19 +42,20 @@ class Sample:
     weights: Floats
     rows: Ints
     contents: Ints | None = None
+    hazards: npt.NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.unsafe)
 
     def only(self, which: Mask | Ints) -> Sample:
         """Return some of the rows."""
-        contents = None if self.contents is None else self.contents[which]
         return Sample(
             unsafe=self.unsafe[which],
             scores=self.scores[which],
             weights=self.weights[which],
             rows=self.rows[which],
-            contents=contents,
+            contents=None if self.contents is None else self.contents[which],
+            hazards=None if self.hazards is None else self.hazards[which],
         )
 
     @property
@@ -84,12 +87,12 @@ class Sample:
         """Rows whose conversation stands in an earlier row too."""
         return 0 if self.contents is None else len(self) - len(np.unique(self.contents))
 
-    def distinct(self, contradicted_as: float) -> Sample:
-        """Return each conversation once; where labels contradict each other it counts as `contradicted_as`."""
+    def distinct(self) -> Sample:
+        """Return each conversation once; those whose labels contradict each other are left out."""
         if self.contents is None:
             return self
-        settled = replace(self, unsafe=np.where(self.contradicted, contradicted_as, self.unsafe))
-        _, first = np.unique(self.contents, return_index=True)
+        settled = self.only(~self.contradicted)
+        _, first = np.unique(np.asarray(settled.contents), return_index=True)
         return settled.only(np.sort(first))
 
     def filled(self, *, worst: bool) -> Sample:

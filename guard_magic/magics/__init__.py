@@ -19,6 +19,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
+from guard_magic.api import set_threshold
 from guard_magic.callers import warn_caller
 from guard_magic.conversations.conversation import Conversation, parse_body
 from guard_magic.display import register_formatters, status_html, status_text
@@ -37,6 +38,7 @@ from guard_magic.magics.options import (
 )
 from guard_magic.magics.policies import policy_list, policy_text
 from guard_magic.magics.reading import conversations_of, naming_text, warn_of_reading
+from guard_magic.magics.thresholds import chosen_threshold, threshold_text
 from guard_magic.policy import BUILT_IN, is_policy_file
 from guard_magic.scoring.interrupts import interrupts_shown
 from guard_magic.scoring.session import current_session
@@ -107,7 +109,8 @@ class GuardMagics(Magics):
 
             %guard load SOURCE [--name N] [--device D] [--dtype D] [--revision R] [--quantization int8|int4|fp8]
                                [--compile] [--protocol P] [--min-verdict-mass M]
-            %guard status | use NAME | unload [NAME] | threshold [T] | policy [POLICY|list|reset] | cache [clear]
+            %guard status | use NAME | unload [NAME] | threshold [T | --from VAR]
+            %guard policy [POLICY|list|reset] | cache [clear]
 
         SOURCE is ``embedded``, a hub id such as meta-llama/Llama-Guard-3-8B, a folder, or a .gguf file.
 
@@ -225,9 +228,17 @@ class GuardMagics(Magics):
 
     def _threshold(self, options: argparse.Namespace) -> None:
         session = current_session()
-        if options.value is not None:
-            session.set_threshold(options.value)
-        print(f"threshold {session.threshold:g}: flagged from this unsafe_score on")
+        goal = {name: getattr(options, name) for name in ("precision", "recall", "fpr")}
+        goal = {name: level for name, level in goal.items() if level is not None}
+        if options.chosen is not None and options.value is None:
+            set_threshold(chosen_threshold(self._variable(options.chosen), options.chosen, goal))
+        elif options.chosen is not None or goal:
+            raise UsageError(
+                "%guard threshold: pass a number, or --from VAR (with --fpr, --recall or --precision for a Report)"
+            )
+        elif options.value is not None:
+            set_threshold(options.value)
+        print(threshold_text(session))
 
     def _policy(self, options: argparse.Namespace) -> None:
         if options.name == "list":

@@ -156,9 +156,11 @@ def _guard_parser() -> _Parser:
     commands.add_parser("unload", prog="%guard unload", help="give a guard's memory back").add_argument(
         "name", nargs="?"
     )
-    commands.add_parser("threshold", prog="%guard threshold", help="show or set the threshold").add_argument(
-        "value", nargs="?", type=_number
-    )
+    threshold = commands.add_parser("threshold", prog="%guard threshold", help="show or set the threshold")
+    threshold.add_argument("value", nargs="?", type=_number)
+    threshold.add_argument("--from", dest="chosen", metavar="VAR", help="a Choice, or a Report and one of the next")
+    for goal in ("precision", "recall", "fpr"):
+        threshold.add_argument(f"--{goal}", type=_number, help=f"of a Report: what {goal} is promised")
     commands.add_parser(
         "policy",
         prog="%guard policy",

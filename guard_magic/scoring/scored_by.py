@@ -51,6 +51,6 @@ def check_threshold(threshold: float, chosen_for: ScoredBy, scored_by: ScoredBy 
     if differs:
         raise ScoreError(
             f"the threshold {threshold:g} was chosen for {differs}",
-            hint="Pass threshold=… for this call, choose one for these scores (df.guard.evaluate(label=…).threshold(…)), "
+            hint="Pass threshold=… for this call, choose one for these scores (df.guard.evaluate(label=…)), "
             "or set a number: guard_magic.set_threshold(0.5).",
         )

@@ -12,9 +12,10 @@ import pytest
 import guard_magic
 from guard_magic import accessor, api
 from guard_magic.accessor import FrameGuard, SeriesGuard
-from guard_magic.api import calibrating, labelling, scoring
+from guard_magic.api import calibrating, evaluating, labelling, scoring
 from guard_magic.evaluation.calibrating import CalibrateOptions
 from guard_magic.evaluation.calibration import Calibration
+from guard_magic.evaluation.evaluating import EvaluateOptions
 from guard_magic.guards.guard import Guard
 from guard_magic.labels import LabelFile
 from guard_magic.review import Reviewer
@@ -29,10 +30,11 @@ SURFACES: list[tuple[Any, Any, Any, set[str]]] = [
     (FrameGuard.review, api.review, ReviewOptions, set()),
     (FrameGuard.labels, api.labels, LabelOptions, set()),
     (FrameGuard.calibrate, api.calibrate, CalibrateOptions, set()),
+    (FrameGuard.evaluate, api.evaluate, EvaluateOptions, set()),
     (SeriesGuard.score, api.score, SeriesOptions, OF_FRAMES),
     (SeriesGuard.score_turns, api.score_turns, SeriesTurnOptions, OF_FRAMES),
 ]
-MODULES = {module.__name__: module for module in (calibrating, labelling, scoring)}
+MODULES = {module.__name__: module for module in (calibrating, evaluating, labelling, scoring)}
 NAMES = [method.__qualname__ for method, *_ in SURFACES]
 
 
