@@ -16,13 +16,14 @@ from guard_magic.api import calibrating, evaluating, labelling, scoring
 from guard_magic.evaluation.calibrating import CalibrateOptions
 from guard_magic.evaluation.calibration import Calibration
 from guard_magic.evaluation.evaluating import EvaluateOptions
+from guard_magic.evaluation.report import Report
 from guard_magic.guards.guard import Guard
 from guard_magic.labels import LabelFile
 from guard_magic.review import Reviewer
 from guard_magic.review.frames import LabelOptions, ReviewOptions
 from guard_magic.tables.score import ColumnNames, ScoreOptions, SeriesOptions, SeriesTurnOptions, TurnOptions
 
-KNOWN = {"Guard": Guard, "LabelFile": LabelFile, "Reviewer": Reviewer, "Calibration": Calibration}
+KNOWN = {"Guard": Guard, "LabelFile": LabelFile, "Reviewer": Reviewer, "Calibration": Calibration, "Report": Report}
 OF_FRAMES = {*ColumnNames.__annotations__, "overwrite"}
 SURFACES: list[tuple[Any, Any, Any, set[str]]] = [
     (FrameGuard.score, api.score, ScoreOptions, set()),
