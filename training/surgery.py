@@ -114,10 +114,10 @@ def count_tokens(backend: dict[str, Any], texts: Iterable[str]) -> Counter[str]:
         Occurrences by token.
     """
     tokenizer = Tokenizer.from_str(json.dumps(backend))
-    counts: Counter[str] = Counter()
-    for encoding in tokenizer.encode_batch_fast(list(texts)):
-        counts.update(encoding.tokens)
-    return counts
+    counts: Counter[int] = Counter()
+    for encoding in tokenizer.encode_batch_fast(list(texts)):  # the fast one fills ids and leaves its tokens empty
+        counts.update(encoding.ids)
+    return Counter({tokenizer.id_to_token(number): count for number, count in counts.items()})
 
 
 def choose_tokens(backend: dict[str, Any], counts: Counter[str], size: int, by_rank: int) -> set[str]:
