@@ -233,6 +233,8 @@ def _vary(row: Row, pool: Sequence[Row], rng: random.Random) -> Row:
         last["content"] = draw_disguise(last["content"], rng)(last["content"])
     if rng.random() < 0.07:
         messages = _earlier_turns(row, pool, rng) + messages
+    if row["source"] == "contrast" and last["role"] == "assistant":  # the harm may stand in the middle
+        return {**row, "messages": messages, "whole": True}
     return {**row, "messages": messages}
 
 

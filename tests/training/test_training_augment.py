@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 import training.train as loop
 from training.augment import DISGUISES, draw_disguise, draw_frame, filler, leet, spaced, wide
-from training.examples import Row, draw_epoch, framed_pairs, read_contrast
+from training.examples import FRAMED, Row, draw_epoch, framed_pairs, read_contrast
 from training.train import WHOLE, stream
 
 EMBEDDED = Path(__file__).parents[2] / "guard_magic" / "embedded"
@@ -24,8 +24,8 @@ def drawn() -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def framed(drawn: list[Row]) -> list[Row]:
-    return [row for row in drawn if row.get("whole")]
+def framed() -> list[Row]:
+    return framed_pairs(read_contrast()[0], FRAMED, random.Random(5))
 
 
 @settings(deadline=None, max_examples=60)
@@ -75,6 +75,13 @@ def test_nothing_held_out_is_drawn_as_filler(drawn: list[Row]) -> None:
     assert held
     joined = "\n".join(row["messages"][-1]["content"] for row in drawn)
     assert not [text for text in held if text in joined]
+
+
+def test_answers_written_here_are_drawn_whole(drawn: list[Row]) -> None:
+    answers = [row for row in drawn if row.get("kind") == "harm_warm" and row["messages"][-1]["role"] == "assistant"]
+    assert max(len(row["messages"][-1]["content"]) for row in answers) > 1200
+    assert all(row.get("whole") for row in answers)
+    assert sum(row.get("whole", False) for row in drawn) > len(answers) + 2 * FRAMED
 
 
 def test_framed_rows_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
