@@ -12,11 +12,11 @@ import torch
 from bounds import known_device, loop_rows_per_s, measured_device, rows_floor
 from counting import Shape
 from gpu_guards import Built, Spec, build
-from shapes import model_config
+from shapes import kv_bytes_per_token, model_config
 from timing import Timing, count_tokens, differences, run_way
 from ways import Row, Way, encode_rows, forced_answers, read_all, with_engine
 
-from guard_magic.engine.memory import kv_bytes_per_token, token_budget
+from guard_magic.engine.memory import token_budget
 from guard_magic.guards.encoded import Encoded
 from guard_magic.guards.guard import Guard
 

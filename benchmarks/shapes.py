@@ -180,6 +180,14 @@ def model_config(shape: str, dtype: torch.dtype = torch.float32) -> Any:
     )
 
 
+def kv_bytes_per_token(model: Any) -> int:
+    """Return the bytes of keys and values that one token costs across all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
+
+
 def random_model(shape: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
     """Return a random-weight Llama of one of `SHAPES`, or Qwen3 of one of `QWEN3_SHAPES`, in eval mode."""
     config = model_config(shape, dtype)

@@ -36,7 +36,6 @@ LAYERS = [
     "api",
     "accessor",
     "magics",
-    "scaleout",
     "benchmark",
     "__init__",
 ]

@@ -8,7 +8,7 @@ that is read, and positions count from the prefix on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -20,7 +20,7 @@ from guard_magic.engine.packed_attention import Pack, packed
 from guard_magic.engine.prefix_cache import with_cache
 from guard_magic.errors import ProtocolError
 
-__all__ = ["Ids", "on_device", "packed_logits", "padded_logits"]
+__all__ = ["Ids", "fetched", "on_device", "packed_logits", "padded_logits"]
 
 Ids = Sequence[int]
 
@@ -101,3 +101,19 @@ def on_device(values: Any, model: Any, dtype: torch.dtype = torch.int64) -> torc
     if model.device.type != "cuda":
         return tensor.to(model.device)
     return tensor.pin_memory().to(model.device, non_blocking=True)
+
+
+def fetched(numbers: torch.Tensor) -> Callable[[], list[list[float]]]:
+    """Bring numbers to the host; the function returned waits for them, and nothing else does."""
+    if numbers.device.type != "cuda":
+        return numbers.tolist
+    host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True).copy_(numbers, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()
+
+    def wait() -> list[list[float]]:
+        done.synchronize()
+        found: list[list[float]] = host.tolist()
+        return found
+
+    return wait

@@ -16,7 +16,6 @@ change there is a new snapshot, and numbers are not given out where it is not ce
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import threading
@@ -33,20 +32,18 @@ import torch
 from guard_magic.engine.batching import group_positions, halve, plan_batches, plan_packs
 from guard_magic.engine.compiled import CompiledLayers
 from guard_magic.engine.float32 import float32_arithmetic
-from guard_magic.engine.forward import on_device, packed_logits, padded_logits
+from guard_magic.engine.forward import fetched, on_device, packed_logits, padded_logits
 from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.memory import head_rows, is_out_of_memory, token_budget
-from guard_magic.engine.model_state import ModelState
-from guard_magic.engine.own_copy import own_copy
 from guard_magic.engine.packing_check import can_pack, longest_packed
 from guard_magic.engine.prefix_cache import PrefixCache
 from guard_magic.engine.processes import check_process, note_threads
+from guard_magic.engine.snapshot import Snapshot
 from guard_magic.errors import ScoreError, UnknownGuardError
 
-__all__ = ["LocalEngine", "Scored", "Snapshot", "TokenRow"]
+__all__ = ["LocalEngine", "Scored", "TokenRow"]
 
 _log = logging.getLogger(__name__)
-_NUMBERS = itertools.count(1)
 _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 _locks_lock = threading.Lock()
 
@@ -78,40 +75,6 @@ class Scored:
     positions: list[int]
     log_probs: list[list[float]] | None
     error: str | None = None
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """What was made of a model as it is, until it changes.
-
-    Attributes
-    ----------
-    state
-        What the model was like.
-    own
-        The copy that is run; it shares the model's tensors.
-    prefixes
-        Keys and values of prompt prefixes.
-    compiled
-        Compiled layers; None where none are wanted.
-    packs
-        Whether rows are packed; None where that was not tried yet.
-    change
-        Empty for the model as it was when the engine was made; else a mark that no other state of any model has.
-    """
-
-    state: ModelState
-    own: Any
-    prefixes: PrefixCache
-    compiled: CompiledLayers | None
-    packs: bool | None = None
-    change: str = ""
-
-    @classmethod
-    def of(cls, model: Any, *, compiles: bool, change: str = "") -> Snapshot:
-        """Make one; `ModelState` says what is refused."""
-        state, own = ModelState(model), own_copy(model)
-        return cls(state, own, PrefixCache(own), CompiledLayers(own) if compiles else None, None, change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +178,7 @@ class LocalEngine:
             changed = found.state.change(self.model, closely=closely)
             if changed is not None:
                 _log.info("the model has changed: %s", changed)
-                found = self._snapshot = Snapshot.of(self.model, compiles=self._compiles, change=_new_mark())
+                found = self._snapshot = Snapshot.after_change(self.model, compiles=self._compiles)
             return found
 
     def forget(self) -> None:
@@ -223,7 +186,7 @@ class LocalEngine:
         check_process(self._home)
         with self._looking:
             if self.model is not None:
-                self._snapshot = Snapshot.of(self.model, compiles=self._compiles, change=_new_mark())
+                self._snapshot = Snapshot.after_change(self.model, compiles=self._compiles)
 
     def check(self, snapshot: Snapshot) -> None:
         """Refuse what was read of a model that is not what `snapshot` was made of any more; raises as `look` besides.
@@ -333,7 +296,7 @@ class LocalEngine:
         try:
             with self.lock, torch.inference_mode(), float32_arithmetic() if call.alone else nullcontext():
                 note_threads(call.of.own.device)
-                return _fetched(self._forward(suffixes, prefix, call, is_packed))
+                return fetched(self._forward(suffixes, prefix, call, is_packed))
         except Exception as error:
             self.check(call.of)  # weights that move or change their format under a batch make it fail in many ways
             if not is_out_of_memory(error):
@@ -381,23 +344,3 @@ def _lock_of(model: Any) -> threading.RLock:
     """Return the lock under which a model is run, the same for every engine of it."""
     with _locks_lock:
         return _locks.setdefault(model, threading.RLock())
-
-
-def _new_mark() -> str:
-    return f"~{next(_NUMBERS)}"
-
-
-def _fetched(numbers: torch.Tensor) -> Callable[[], list[list[float]]]:
-    """Bring numbers to the host; the function returned waits for them, and nothing else does."""
-    if numbers.device.type != "cuda":
-        return numbers.tolist
-    host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True).copy_(numbers, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    done.record()
-
-    def wait() -> list[list[float]]:
-        done.synchronize()
-        found: list[list[float]] = host.tolist()
-        return found
-
-    return wait

@@ -12,7 +12,6 @@ __all__ = [
     "CPU_BUDGET",
     "head_rows",
     "is_out_of_memory",
-    "kv_bytes_per_token",
     "token_budget",
     "trim_heap",
 ]
@@ -30,14 +29,6 @@ _HEAD_NBYTES = 1 << 30
 _GPU_BUDGET = 65_536
 _MIN_BUDGET = 512
 _SHARE = 0.5
-
-
-def kv_bytes_per_token(model: Any) -> int:
-    """Return the bytes of keys and values that one token costs across all layers."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
 
 
 def head_rows(model: Any, n_reads: int) -> int:

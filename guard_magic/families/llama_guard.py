@@ -29,7 +29,7 @@ from guard_magic.prompts.rendering import ChatTemplate
 from guard_magic.prompts.structure import structure_of
 from guard_magic.verdict import Reading
 
-__all__ = ["PROTOCOLS", "STRUCTURE", "LlamaGuard", "LlamaGuardQuestionnaire", "carried_policy", "plan_prompts"]
+__all__ = ["PROTOCOLS", "STRUCTURE", "LlamaGuard", "LlamaGuardQuestionnaire", "carried_policy"]
 
 _BLOCK = re.compile(r"(<BEGIN UNSAFE CONTENT CATEGORIES>\n)(.*?)(\n?<END UNSAFE CONTENT CATEGORIES>)", re.S)
 _HAZARD = re.compile(r"([OS]\d+): (.+?)\.?[ \t]*")
@@ -142,13 +142,6 @@ PROTOCOLS = (
     LlamaGuard("llama-guard-3", "Llama Guard 3", re.compile(r"\A(?!.*Safety: Controversial)", re.S)),
 )
 """Llama Guard 1 and 2 end their prompt with ``[/INST]`` and answer at once; the later ones write a blank line first."""
-
-
-def plan_prompts(
-    tokenizer: Any, policy: Policy | None = None, *, like: Questionnaire | None = None
-) -> LlamaGuardQuestionnaire:
-    """Plan how a Llama Guard 3 tokenizer asks about `policy`; see `LlamaGuard.questionnaire`."""
-    return PROTOCOLS[-1].questionnaire(tokenizer, policy, like=like)
 
 
 def carried_policy(tokenizer: Any, prefer: str = "llama-guard-3") -> Policy | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from guard_magic.conversations.conversation import Conversation, Message
+from guard_magic.conversations.conversation import Conversation, Message, parse_conversation
 from guard_magic.conversations.roles import RoleChanges
+from guard_magic.conversations.rows import Row
 from guard_magic.engine.batching import group_positions, nested_prefixes
 from guard_magic.engine.local import TokenRow
 from guard_magic.errors import ConversationError, shorten
@@ -22,6 +23,7 @@ __all__ = [
     "checked_conversations",
     "make_keys",
     "token_rows",
+    "try_parse_all",
 ]
 
 
@@ -75,6 +77,18 @@ def checked_conversations(values: object) -> list[object]:
     if any(isinstance(value, Mapping | Message) for value in found):
         raise _not_many(values, "Put one conversation into a list: guard.score([conversation]).")
     return found
+
+
+def try_parse_all(values: Iterable[object]) -> list[Row]:
+    """Read conversations, in order; one that cannot be read is its error."""
+    return [_try_parse(value) for value in values]
+
+
+def _try_parse(value: object) -> Row:
+    try:
+        return value if isinstance(value, ConversationError) else parse_conversation(value)
+    except ConversationError as error:
+        return error
 
 
 def _not_many(values: object, hint: str) -> ConversationError:

@@ -44,7 +44,7 @@ class Encoder:
 
     def __init__(self, name: str, family: GuardFamily, tokenizer: Any, n_context: Callable[[], int]) -> None:
         self.family = family
-        self._name, self._tokenizer, self._n_context = name, tokenizer, n_context
+        self.name, self._tokenizer, self._n_context = name, tokenizer, n_context
         self._questionnaires: dict[Policy | None, Questionnaire] = {}
         self._answer_prefix = family.answer_prefixes[0]
 
@@ -120,7 +120,7 @@ class Encoder:
 
     def _refusal(self, amount: str, n_most: int) -> ConversationError:
         return ConversationError(
-            f"the conversation is too long: {amount} tokens, and {spell_hidden(self._name)} reads {n_most:,}",
+            f"the conversation is too long: {amount} tokens, and {spell_hidden(self.name)} reads {n_most:,}",
             hint='overflow="window" scores it in pieces, "truncate" a part of it; nothing is cut silently.',
         )
 

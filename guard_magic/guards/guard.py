@@ -15,23 +15,16 @@ from guard_magic.characters import spell_hidden
 from guard_magic.checks import checked_flag, checked_guard_name, checked_share
 from guard_magic.conversations.conversation import Conversation, parse_conversation
 from guard_magic.conversations.roles import RoleRules, adapt_roles, checked_roles
-from guard_magic.engine.batching import group_positions
 from guard_magic.engine.local import LocalEngine
-from guard_magic.errors import (
-    ConversationError,
-    GuardError,
-    LoadError,
-    ProtocolError,
-    ScoreError,
-    UnknownGuardError,
-)
+from guard_magic.errors import ConversationError, GuardError, LoadError, ScoreError, UnknownGuardError
 from guard_magic.families.base import GuardFamily, Questionnaire
 from guard_magic.families.registry import checked_protocol, find_protocol
-from guard_magic.guards.encoded import Encoded, checked_conversations, make_keys
-from guard_magic.guards.encoder import PROBE, Encoder
+from guard_magic.guards.encoded import Encoded, checked_conversations, make_keys, try_parse_all
+from guard_magic.guards.encoder import Encoder
 from guard_magic.guards.evidence import check_parts, evidence_of, try_model
 from guard_magic.guards.judging import judge_rows
-from guard_magic.guards.reading import read_rows
+from guard_magic.guards.probe import choose_answer_prefix
+from guard_magic.guards.reading import read_rows, write_rows
 from guard_magic.guards.request import Request, encode_rows
 from guard_magic.policy import Policy, as_policy
 from guard_magic.verdict import Reading, Verdicts
@@ -102,7 +95,7 @@ class Guard:
         self._tokenizer = tokenizer
         self._identity = identity or f"{name}#{next(_UNIQUE)}"
         self._encoder = Encoder(name, self.family, tokenizer, lambda: self.n_context)
-        self._choose_answer_prefix()
+        choose_answer_prefix(self._encoder, self.engine, self.min_verdict_mass)
         if compiles and not self.engine.packs:
             warn_caller(
                 f"compile=True changes nothing for {name}: its rows are padded, and only packed ones are compiled"
@@ -223,12 +216,8 @@ class Guard:
         """Say whether a conversation is short enough for the guard; what else `encode` refuses is raised here too."""
         return self._encoder.fits(conversation, policy, roles)
 
-    def key(self, encoded: Encoded) -> bytes:
-        """Return the cache key of a row: token ids + guard identity + number format + what is read."""
-        return self.keys([encoded])[0]
-
     def keys(self, encoded: Sequence[Encoded]) -> list[bytes]:
-        """Return the cache key of each row."""
+        """Return the cache key of each row: token ids + guard identity + number format + what is read."""
         change = self.engine.look(closely=True).change
         return make_keys(encoded, f"{self._identity}{change}|{self.dtype}|{self.protocol}|")
 
@@ -274,17 +263,7 @@ class Guard:
         others it is ``"safe"``, the verdict that greedy decoding begins with. Where a guard is asked hazard by
         hazard, it is the answer about the hazard with the highest score.
         """
-        plan = self.questionnaire(policy)
-        known = [plan.written(reading) for reading in readings]
-        texts = [text for _, text in known]
-        unknown = [i for i, text in enumerate(texts) if text is None]
-        encoded = [rows[i].prompts[known[i][0]].ids for i in unknown]
-        groups = list(group_positions(encoded).items())
-        written = self.engine.write(self._tokenizer, [ids for ids, _ in groups])
-        for (_, group), text in zip(groups, written, strict=True):
-            for i in group:
-                texts[unknown[i]] = None if text is None else plan.said(text)
-        return texts
+        return write_rows(self.engine, self._tokenizer, self.questionnaire(policy), rows, readings)
 
     def score(
         self,
@@ -327,7 +306,7 @@ class Guard:
         values = checked_conversations(conversations)
         flag_at, writes = checked_share("threshold", threshold), checked_flag("generate", generate)
         request = Request(self, self.resolve_policy(policy, exclude), flag_at, checked_roles(roles), writes)
-        rows = list(encode_rows([_try_parse(value) for value in values], request))
+        rows = list(encode_rows(try_parse_all(values), request))
         verdicts, _ = judge_rows(rows, request)
         return Verdicts(verdicts, request.policy, self.answer_names)
 
@@ -349,38 +328,3 @@ class Guard:
             f"guard {self.name!r} cannot be pickled or copied: it holds a model",
             hint="Load it where it is needed, guard_magic.load(...) once in each process; verdicts can be pickled.",
         )
-
-    def _choose_answer_prefix(self) -> None:
-        """Ask one harmless question: a guard that answers with no verdict is asked wrongly.
-
-        Where a family's guards differ in what they write before the verdict, each way is tried.
-        """
-        masses: list[float] = []
-        for answer_prefix in self.family.answer_prefixes:
-            self._encoder.expect(answer_prefix)
-            try:
-                encoded = self.encode(PROBE)
-            except ProtocolError:
-                if answer_prefix == self.family.answer_prefixes[-1] and not masses:
-                    raise
-                continue
-            for batch in self.read([encoded]):
-                for _, result in batch:
-                    if isinstance(result, ScoreError):
-                        raise LoadError(f"{self.name} could not score one short prompt: {result}", hint="Free memory.")
-                    if result.is_readable(self.min_verdict_mass):
-                        return
-                    masses.append(result.verdict_mass)
-        raise ProtocolError(
-            f"{self.name} does not answer with a verdict at the verdict position of {self.family.title} "
-            f"(verdict mass {max(masses):.2g}, at least {self.min_verdict_mass:g} is needed)",
-            hint="Is it a guard of this family, with its own chat template? min_verdict_mass=0 loads it anyway; its "
-            "scores mean nothing then.",
-        )
-
-
-def _try_parse(value: object) -> Conversation | ConversationError:
-    try:
-        return value if isinstance(value, ConversationError) else parse_conversation(value)
-    except ConversationError as error:
-        return error

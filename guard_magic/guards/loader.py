@@ -9,19 +9,16 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers import AutoModelForImageTextToText as AutoModelForImages
 from transformers import modeling_gguf_pytorch_utils as gguf_reader
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 from transformers.utils import quantization_config as quantization_configs
 
@@ -36,6 +33,16 @@ from guard_magic.guards.content import hashing
 from guard_magic.guards.guard import Guard
 from guard_magic.guards.load_errors import load_error
 from guard_magic.guards.quantize import QUANTIZATIONS, check_device, quantization_config, quantize_linears
+from guard_magic.guards.sources import (
+    READ_IMAGES,
+    Source,
+    base_of,
+    check_generative,
+    check_weights,
+    files_of,
+    locate,
+    shapes_of,
+)
 
 __all__ = ["EMBEDDED", "checked_options", "free_memory", "load_guard"]
 
@@ -47,41 +54,6 @@ _UNKNOWN = "unknown"
 
 _SMALLER = ("int8", "int4")
 """Quantizations that are suggested where memory is short."""
-
-_READ_IMAGES = frozenset({"mllama", "llama4"})
-"""Models that transformers opens as readers of images; of them the text path is used."""
-
-_WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""How the names of architectures end that write text, and so can be asked for a verdict."""
-
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_.-]{1,96}")
-"""How a hub id looks: an owner and a name."""
-
-_SHOWN = 12
-"""File names listed in a message."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a model is: a folder or hub id, and the GGUF file in it, if that is what to read."""
-
-    place: str
-    gguf: str | None
-    is_local: bool
-    revision: str | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What every reader of transformers is told."""
-        revision = {} if self.revision is None else {"revision": self.revision}
-        return {"local_files_only": self.is_local, **revision}
-
-    def find(self, filename: str) -> Path | None:
-        """Return the path of a file of the model, which a hub id may download; None where it has none."""
-        quiet = {"_raise_exceptions_for_missing_entries": False}
-        found = cached_file(self.place, filename, **quiet, **self.options)
-        return None if found is None else Path(found)
 
 
 def load_guard(
@@ -138,13 +110,8 @@ def load_guard(
         protocol=protocol,
         min_verdict_mass=min_verdict_mass,
     )
-    found = _locate(EMBEDDED if source == "embedded" else source, revision)
-    if found.gguf and quantization:
-        raise LoadError(
-            f"quantization={quantization!r} is not supported yet for GGUF files: {found.gguf} is quantized already, "
-            "and its weights are restored when it is loaded",
-            hint="Leave it out, or load the safetensors version of this guard.",
-        )
+    found = locate(EMBEDDED if source == "embedded" else source, revision)
+    _check_whole(found, quantization)
     chosen_device = room.choose_device(device)
     chosen_dtype = room.choose_dtype(dtype, chosen_device)
     if quantization is not None:
@@ -157,7 +124,7 @@ def load_guard(
             tokenizer,
             name=name,
             revision=commit[:8] + made,
-            identity=None if commit == _UNKNOWN else f"{found.place}@{commit}{made}",
+            identity=None if commit == _UNKNOWN else f"{found.where}@{commit}{made}",
             protocol=protocol,
             compile=compile,
             min_verdict_mass=min_verdict_mass,
@@ -201,88 +168,49 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _locate(where: str | Path, revision: str | None = None) -> _Source:
-    text = str(where)
-    path, is_file, is_folder = _seen(text)
-    if not is_file and not is_folder:
-        if not _HUB_ID.fullmatch(text):
-            raise LoadError(
-                f"no folder or GGUF file {shorten(text)}, and it is not a hub id",
-                hint="A hub id looks like meta-llama/Llama-Guard-3-8B; the guard in the package is called 'embedded'.",
-            )
-        return _Source(text, None, False, revision)
-    if revision is not None:
+def _check_whole(found: Source, quantization: str | None) -> None:
+    """Refuse to quantize a GGUF file."""
+    if found.gguf and quantization:
         raise LoadError(
-            f"revision={shorten(revision)} was asked of {text}, which is on this machine",
-            hint="Only hub ids have revisions: leave it out.",
+            f"quantization={quantization!r} is not supported yet for GGUF files: {found.gguf} is quantized already, "
+            "and its weights are restored when it is loaded",
+            hint="Leave it out, or load the safetensors version of this guard.",
         )
-    if is_file:
-        return _Source(str(path.parent), path.name, True)
-    return _Source(str(path), _gguf_in(path), True)
-
-
-def _seen(text: str) -> tuple[Path, bool, bool]:
-    """Return a path, whether it is a GGUF file, and whether it is a folder; what cannot be a path is neither."""
-    path = Path(text)
-    try:
-        path = path.expanduser()
-        return path, path.suffix.lower() == ".gguf" and path.is_file(), path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # too long, a lone surrogate, the home of a user who is not there
-        return path, False, False
-
-
-def _gguf_in(folder: Path) -> str | None:
-    """Return the GGUF file of a folder that holds no other model; of several, none is chosen."""
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise LoadError(f"{folder} cannot be read: {error.strerror}", hint="Check its permissions.") from None
-    found = [name for name in names if name.lower().endswith(".gguf")]
-    if not found or "adapter_config.json" in names:
-        return None
-    if "config.json" in names and any(name.endswith(".safetensors") for name in names):
-        return None
-    if len(found) > 1:
-        raise LoadError(
-            f"{folder} holds {len(found)} GGUF files: {', '.join(found[:_SHOWN])}{' …' if len(found) > _SHOWN else ''}",
-            hint=f"Pass the one that is meant: load({str(folder / found[0])!r}).",
-        )
-    return found[0]
 
 
 def _open(
-    found: _Source, source: str, device: torch.device, dtype: torch.dtype, quantization: str | None
+    found: Source, source: str, device: torch.device, dtype: torch.dtype, quantization: str | None
 ) -> tuple[Any, Any, str]:
     """Return model, tokenizer and commit."""
     if found.gguf:
-        room.check_room(source, room.gguf_shapes(Path(found.place) / found.gguf), device, dtype)
-        has_tokenizer = (Path(found.place) / "tokenizer.json").exists()
+        room.check_room(source, room.gguf_shapes(Path(found.where) / found.gguf), device, dtype)
+        has_tokenizer = (Path(found.where) / "tokenizer.json").exists()
         tokenizer = _tokenizer(found, **({} if has_tokenizer else {"gguf_file": found.gguf}))
-        with hashing(_files(Path(found.place), found.gguf)) as content:
+        with hashing(files_of(Path(found.where), found.gguf)) as content:
             model = _weights(AutoModelForCausalLM, found, source, dtype=dtype, gguf_file=found.gguf, **_restored())
             return model.to(device), tokenizer, content()
     adapter = found.find("adapter_config.json")
-    base = found if adapter is None else _base(json.loads(adapter.read_text(encoding="utf-8")), source)
-    _check_weights(base, source)
-    config = AutoConfig.from_pretrained(base.place, trust_remote_code=False, **base.options)
-    _check_generative(source, config)
+    base = found if adapter is None else base_of(json.loads(adapter.read_text(encoding="utf-8")), source)
+    check_weights(base, source)
+    config = AutoConfig.from_pretrained(base.where, trust_remote_code=False, **base.options)
+    check_generative(source, config)
     if quantization and getattr(config, "quantization_config", None) is not None:
         raise LoadError(f"{source} is quantized already, so not as {quantization}", hint="Leave quantization out.")
     early = quantization if adapter is None else None  # an adapter is merged into whole weights
     offered = () if adapter or getattr(config, "quantization_config", None) else _SMALLER
-    room.check_room(source, _shapes(base), device, dtype, early, offered=offered)
+    room.check_room(source, shapes_of(base), device, dtype, early, offered=offered)
     has_tokenizer = adapter is None or found.find("tokenizer_config.json") is not None
     tokenizer = _tokenizer(found if has_tokenizer else base)
-    kind = AutoModelForImages if config.model_type in _READ_IMAGES else AutoModelForCausalLM
+    kind = AutoModelForImages if config.model_type in READ_IMAGES else AutoModelForCausalLM
     asked: dict[str, Any] = {"config": config, "dtype": dtype, "device_map": {"": str(device)}}
     if early:
         asked["quantization_config"] = quantization_config(early)
-    with hashing(_files(Path(base.place)) if base.is_local else ()) as content:
+    with hashing(files_of(Path(base.where)) if base.is_local else ()) as content:
         model = _weights(kind, base, source, use_safetensors=True, **asked)
         commit = content() if base.is_local else str(getattr(config, "_commit_hash", None) or _UNKNOWN)
     if adapter is not None:
         model = _merged(model, found, source)
-        with hashing(_files(adapter.parent)) as content:
+        with hashing(files_of(adapter.parent)) as content:
             commits = (commit, content())
         commit = _UNKNOWN if commit == _UNKNOWN else hashlib.sha256("".join(commits).encode()).hexdigest()
         model = quantize_linears(model, quantization) if quantization else model
@@ -298,14 +226,14 @@ def _restored() -> dict[str, Any]:
     return {} if config is None else {"quantization_config": config(dequantize=True)}
 
 
-def _tokenizer(found: _Source, **options: Any) -> Any:
-    return AutoTokenizer.from_pretrained(found.place, trust_remote_code=False, **options, **found.options)
+def _tokenizer(found: Source, **options: Any) -> Any:
+    return AutoTokenizer.from_pretrained(found.where, trust_remote_code=False, **options, **found.options)
 
 
-def _weights(kind: Any, found: _Source, source: str, **options: Any) -> Any:
+def _weights(kind: Any, found: Source, source: str, **options: Any) -> Any:
     """Read a model; one whose files lack weights would be filled with random ones, so it is refused."""
     model, report = kind.from_pretrained(
-        found.place, trust_remote_code=False, output_loading_info=True, **options, **found.options
+        found.where, trust_remote_code=False, output_loading_info=True, **options, **found.options
     )
     missing = sorted(report["missing_keys"])
     if missing:
@@ -316,21 +244,7 @@ def _weights(kind: Any, found: _Source, source: str, **options: Any) -> Any:
     return model
 
 
-def _base(adapter: dict[str, Any], source: str) -> _Source:
-    """Return where the model is that an adapter was made for."""
-    place = adapter.get("base_model_name_or_path")
-    if not place:
-        raise LoadError(
-            f"{source} is an adapter that does not name its base model",
-            hint="Write its folder or hub id as base_model_name_or_path into adapter_config.json.",
-        )
-    found = _locate(place)
-    if found.gguf:
-        raise LoadError(f"{source} is an adapter of a GGUF file", hint="Adapters are merged into safetensors weights.")
-    return _Source(place, None, found.is_local, None if found.is_local else adapter.get("revision"))
-
-
-def _merged(model: Any, found: _Source, source: str) -> Any:
+def _merged(model: Any, found: Source, source: str) -> Any:
     """Merge an adapter into its base model, in memory."""
     weights = found.find("adapter_model.safetensors")
     if weights is None:
@@ -345,46 +259,6 @@ def _merged(model: Any, found: _Source, source: str) -> Any:
     with warnings.catch_warnings():  # peft 0.21 asks transformers by a name that is going away
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return PeftModel.from_pretrained(model, str(weights.parent)).merge_and_unload()
-
-
-def _check_generative(source: str, config: Any) -> None:
-    names = list(config.architectures or [])
-    writes = not names or any(name.endswith(_WRITES) for name in names)
-    known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in _READ_IMAGES
-    if not writes or not known or config.is_encoder_decoder:
-        raise LoadError(
-            f"{source} is a {names[0] if names else config.model_type}: no generative guard, and writes no verdict",
-            hint="Llama Guard and its kin write theirs as text. Classifiers are for transformers' own pipeline.",
-        )
-
-
-def _check_weights(found: _Source, source: str) -> None:
-    folder = Path(found.place)
-    if not found.is_local or any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth"))
-    seen = f"only {pickles[0]}, and pickled weights can run code" if pickles else "neither"
-    raise LoadError(
-        f"{source} holds {seen}: only safetensors and GGUF weights are read",
-        hint="Save it as safetensors: model.save_pretrained(folder)." if pickles else "Is it a model's folder?",
-    )
-
-
-def _shapes(found: _Source) -> list[room.WeightShape] | None:
-    """Return the weights of a model that is on this machine; what is not downloaded yet is not known."""
-    if found.is_local:
-        return room.safetensors_shapes(Path(found.place))
-    names = ("model.safetensors", "model.safetensors.index.json")
-    offline = {**found.options, "local_files_only": True, "_raise_exceptions_for_missing_entries": False}
-    files = (cached_file(found.place, name, **offline) for name in names)
-    here = next((Path(file) for file in files if file is not None), None)
-    return None if here is None else room.safetensors_shapes(here.parent)
-
-
-def _files(folder: Path, gguf: str | None = None) -> list[Path]:
-    """Return the files of a folder that are read: its weights, of GGUF files the one, and what is beside them."""
-    weights = [folder / gguf] if gguf else room.safetensors_files(folder)
-    return [*weights, *(path for path in folder.iterdir() if path.suffix in (".json", ".jinja", ".model"))]
 
 
 @contextmanager

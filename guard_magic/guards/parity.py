@@ -114,30 +114,33 @@ def compare(guard: Guard, n: int = 24) -> Parity:
             "guard_error": pd.array([str(v.error) if v.error else None for v in verdicts], dtype="string"),
         }
     )
-    alike = rows[rows["same_prompt"]]
-    equal = (alike["text"] == alike["engine_text"]).fillna(False)
+    times = {name: sum(row.seconds for row in ran) for name, ran in (("published", written), ("once", once))}
     summary = {
         "guard": guard.label,
         "device": guard.device,
         "dtype": guard.dtype,
         **{name: version(name) for name in ("torch", "transformers")},
         "python": platform.python_version(),
+        **_differences(rows, second_bos=any(a.ids != b.ids for a, b in zip(written, once, strict=True))),
+        "seconds": {**times, "engine": seconds},
+        "tutorial": _tutorial(rows, verdicts),
+    }
+    return Parity(rows, summary)
+
+
+def _differences(rows: pd.DataFrame, *, second_bos: bool) -> dict[str, Any]:
+    alike = rows[rows["same_prompt"]]
+    equal = (alike["text"] == alike["engine_text"]).fillna(False)
+    return {
         "n": len(rows),
         "n_scored": int(rows["engine"].notna().sum()),
         "n_same_prompt": len(alike),
-        "second_bos": any(a.ids != b.ids for a, b in zip(written, once, strict=True)),
+        "second_bos": second_bos,
         "max_delta_engine_once": _largest(alike, "engine", "once"),
         "max_delta_published_once": _largest(rows, "published", "once"),
         "flips_engine_once": _flips(alike, "engine", "once"),
         "texts_equal": int(equal.sum()),
-        "seconds": {
-            "published": sum(row.seconds for row in written),
-            "once": sum(row.seconds for row in once),
-            "engine": seconds,
-        },
-        "tutorial": _tutorial(rows, verdicts),
     }
-    return Parity(rows, summary)
 
 
 def _ids(guard: Guard, conversation: Conversation) -> list[int] | None:

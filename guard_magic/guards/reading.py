@@ -1,4 +1,4 @@
-"""Encoded rows, through the engine: log-probabilities of each question become one reading a row.
+"""Encoded rows, through the engine: log-probabilities of each question become one reading a row, or a text is written.
 
 Equal rows are asked once. A row whose guard is asked several questions is done when all of them are answered, and one
 that failed leaves it without a reading.
@@ -16,7 +16,7 @@ from guard_magic.families.base import Questionnaire
 from guard_magic.guards.encoded import Encoded, token_rows
 from guard_magic.verdict import Reading
 
-__all__ = ["read_rows"]
+__all__ = ["read_rows", "write_rows"]
 
 
 def read_rows(
@@ -62,6 +62,36 @@ def read_rows(
                 for result in [_reading(questionnaire, firsts[row], found[row])]
                 for position in equal[row]
             ]
+
+
+def write_rows(
+    engine: LocalEngine,
+    tokenizer: Any,
+    questionnaire: Questionnaire,
+    rows: Sequence[Encoded],
+    readings: Sequence[Reading],
+) -> list[str | None]:
+    """Return the text the guard writes for each row, as `Guard.write` says.
+
+    Parameters
+    ----------
+    engine, tokenizer
+        Where the model is, and its tokenizer.
+    questionnaire
+        What the rows were encoded for.
+    rows, readings
+        Encoded conversations, and what was read of each.
+    """
+    known = [questionnaire.written(reading) for reading in readings]
+    texts = [text for _, text in known]
+    unknown = [i for i, text in enumerate(texts) if text is None]
+    encoded = [rows[i].prompts[known[i][0]].ids for i in unknown]
+    groups = list(group_positions(encoded).items())
+    written = engine.write(tokenizer, [ids for ids, _ in groups])
+    for (_, group), text in zip(groups, written, strict=True):
+        for i in group:
+            texts[unknown[i]] = None if text is None else questionnaire.said(text)
+    return texts
 
 
 def _reading(questionnaire: Questionnaire, row: Encoded, found: Mapping[int, Any]) -> Reading | ScoreError:

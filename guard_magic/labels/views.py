@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from guard_magic.labels.decisions import LABELS, Labelled
 from guard_magic.labels.history import COLUMNS
+from guard_magic.verdict.columns import floats, strings
 
 __all__ = ["LABEL_COLUMNS", "decision_columns", "history_frame", "label_frame", "label_values"]
 
@@ -40,8 +40,8 @@ def label_frame(decisions: Iterable[Labelled], annotator: str) -> pd.DataFrame:
     kept = [d for d in decisions if d.label is not None or d.note is not None or d.flag]
     kept.sort(key=lambda d: d.step)
     columns = decision_columns(kept)
-    columns["key"] = _strings([d.key for d in kept])
-    columns["annotator"] = _strings([annotator] * len(kept))
+    columns["key"] = strings([d.key for d in kept])
+    columns["annotator"] = strings([annotator] * len(kept))
     return pd.DataFrame({name: columns[name] for name in LABEL_COLUMNS})
 
 
@@ -53,17 +53,17 @@ def decision_columns(kept: Sequence[Labelled | None]) -> dict[str, object]:
 
     return {
         "label": label_values(values("label")),
-        "label_category": _strings(values("category")),
-        "note": _strings(values("note")),
+        "label_category": strings(values("category")),
+        "note": strings(values("note")),
         "flag": pd.array(values("flag"), dtype="boolean"),
         "labelled_at": _times(values("labelled_at")),
-        "order": _strings(values("order")),
+        "order": strings(values("order")),
         "score_shown": pd.array(values("score_shown"), dtype="boolean"),
-        "unsafe_score": _floats(values("unsafe_score")),
-        "category": _strings(values("model_category")),
-        "guard": _strings(values("guard")),
-        "threshold": _floats(values("threshold")),
-        "seconds": _floats(values("seconds")),
+        "unsafe_score": floats(values("unsafe_score")),
+        "category": strings(values("model_category")),
+        "guard": strings(values("guard")),
+        "threshold": floats(values("threshold")),
+        "seconds": floats(values("seconds")),
     }
 
 
@@ -85,9 +85,9 @@ def history_frame(connection: sqlite3.Connection) -> pd.DataFrame:
         elif name in ("flag", "score_shown"):
             columns[name] = pd.array([None if v is None else bool(v) for v in values[name]], dtype="boolean")
         elif name in ("unsafe_score", "threshold", "seconds"):
-            columns[name] = _floats(list(values[name]))
+            columns[name] = floats(list(values[name]))
         else:
-            columns[_RENAMED.get(name, name)] = _strings(list(values[name]))
+            columns[_RENAMED.get(name, name)] = strings(list(values[name]))
     return pd.DataFrame(columns)
 
 
@@ -98,12 +98,3 @@ def label_values(labels: Iterable[str | None]) -> pd.Categorical:
 
 def _times(values: list[object]) -> pd.api.extensions.ExtensionArray:
     return pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="ISO8601").dt.as_unit("us").array
-
-
-def _strings(values: list[str | None]) -> pd.api.extensions.ExtensionArray:
-    return pd.array([pd.NA if value is None else value for value in values], dtype="string")
-
-
-def _floats(values: list[float | None]) -> pd.api.extensions.ExtensionArray:
-    mask = np.array([value is None for value in values], dtype=bool)
-    return pd.arrays.FloatingArray(np.array([value or 0.0 for value in values], dtype=np.float64), mask)

@@ -159,7 +159,7 @@ class Records:
         return None if np.isnan(score) else score
 
     def _scores(self) -> npt.NDArray[np.float64]:
-        scores = self._floats("unsafe_score")
+        scores = self._numbers_of("unsafe_score")
         wrong = np.flatnonzero((scores < 0) | (scores > 1))
         if len(wrong):
             raise ColumnError(
@@ -170,22 +170,22 @@ class Records:
 
     def _positions(self, name: str, codes: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return where each value stands in `codes`, -1 where it does not."""
-        places = {code: place for place, code in enumerate(codes)}
+        position = {code: i for i, code in enumerate(codes)}
         values = self._columns[name].tolist()
-        return np.fromiter((places.get(v, -1) if isinstance(v, str) else -1 for v in values), np.int64, len(values))
+        return np.fromiter((position.get(v, -1) if isinstance(v, str) else -1 for v in values), np.int64, len(values))
 
     def _numbers(self, names: Sequence[str]) -> npt.NDArray[np.float64] | None:
         """Return columns side by side, shape (n_rows, n_names), NaN for those that are not there; None for none."""
         if not any(map(self._has, names)):
             return None
         nothing = np.full(len(self), np.nan)
-        return np.column_stack([self._floats(name) if self._has(name) else nothing for name in names])
+        return np.column_stack([self._numbers_of(name) if self._has(name) else nothing for name in names])
 
-    def _floats(self, name: str) -> npt.NDArray[np.float64]:
+    def _numbers_of(self, name: str) -> npt.NDArray[np.float64]:
         try:
             return self._columns[name].to_numpy(dtype=np.float64, na_value=np.nan)
         except (TypeError, ValueError) as error:
-            raise ColumnError(f"{name} holds what is no number: {error}", hint="Score the frame again.") from None
+            raise ColumnError(f"{name} holds what is not a number: {error}", hint="Score the frame again.") from None
 
     def _hazards(self) -> npt.NDArray[np.int64]:
         """Return each row's most probable hazard: by the hazards' scores, or else as the frame was scored."""
@@ -215,7 +215,7 @@ def _check(scored: pd.DataFrame, conversations: Sequence[object]) -> None:
     for row, conversation in enumerate(conversations):
         if conversation is not None and not isinstance(conversation, Conversation):
             raise ColumnError(
-                f"row {row} is a {type(conversation).__name__}, no Conversation: {shorten(conversation)}",
+                f"row {row} is a {type(conversation).__name__}, not a Conversation: {shorten(conversation)}",
                 hint="None stands for a row that cannot be read.",
             )
 

@@ -27,7 +27,7 @@ __all__ = ["Review", "explain"]
 
 Answer = tuple[dict[str, Any], bool]
 
-_BETWEEN_PLACES = 1.0  # seconds; walking through the rows writes the place no more often
+_BETWEEN_WRITES = 1.0  # seconds; walking through the rows writes where the person is no more often
 
 
 def explain(error: Exception) -> str:
@@ -47,7 +47,7 @@ class Review:
     labels
         Where decisions are kept.
     view
-        Where to begin; the place that the file remembers comes first.
+        Where to begin; the row that the file remembers comes first.
     show_scores
         Whether the model's verdict is shown. Where not, no filter, order, count or blur depends on it.
     blur
@@ -81,21 +81,15 @@ class Review:
         self.mark = uuid.uuid4().hex
         self._blur, self._keys, self._guard = tuple(blur), dict(keys), guard
         self._histogram = self.rows.histogram()
-        self._first: dict[str, int] = {}  # key -> its first row
-        self._others: dict[str, list[int]] = {}  # key -> more rows of the same content
-        for row, key in enumerate(self.rows.keys):
-            if key is not None and self._first.setdefault(key, row) != row:
-                self._others.setdefault(key, []).append(row)
-        self._is_readable: npt.NDArray[np.bool_] = np.array([key is not None for key in self.rows.keys], dtype=bool)
         self._told: dict[str, Any] = {"rate": None, "can_undo": False, "can_redo": False}
         self._version, self._listed = 0, 0  # of the head, and when the list changed last
         self._step = -1
         self._current: Mapping[str, Labelled] = {}
-        self._marks: npt.NDArray[np.int8] = np.full(len(records), -1, dtype=np.int8)
+        self._decided: npt.NDArray[np.int8] = np.full(len(records), -1, dtype=np.int8)
         self._catch_up()
-        self._placed_at = -_BETWEEN_PLACES
+        self._written_at = -_BETWEEN_WRITES
         self.view = self._allowed(view)
-        self._found = self.rows.matching(self.view.query, self._marks)
+        self._found = self.rows.matching(self.view.query, self._decided)
         self._resume()
 
     def look(self, value: object) -> bool:
@@ -114,13 +108,13 @@ class Review:
             self.notice = ""
             self._refresh()
         if self.view.selected != before.selected:
-            self._keep_place()
+            self._keep_selected()
         return is_new
 
     def head(self) -> dict[str, Any]:
         """Return the trait `head`: counts and settings, as JSON types."""
         blind, threshold = self.is_blind, self.view.threshold
-        counts = self.rows.count_labels(self._marks)
+        counts = self.rows.count_labels(self._decided)
         n_hazards = {} if blind else self.rows.count_hazards(threshold)
         return {
             "mark": self.mark,
@@ -140,7 +134,7 @@ class Review:
             "blur": list(self._blur),
             "keys": self._keys,
             "done": len(self.records) - counts["unlabelled"],
-            "total": int(self._is_readable.sum()),
+            "total": int(self.rows.is_readable.sum()),
             **self._pace(),
             "label_file": str(self.labels.path),
             "notice": self.notice,
@@ -204,7 +198,7 @@ class Review:
         return {"type": "detail", **detail}
 
     def _next(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the next row without a label, from the present place on and round; or the most uncertain one."""
+        """Return the next row without a label, from the present position on and round; or the most uncertain one."""
         kind, here = message.get("kind"), self.view.selected
         if message.get("from") is not None:
             here = read_whole(message, "from", len(self.records))
@@ -214,8 +208,7 @@ class Review:
             raise LabelError(
                 "what is most uncertain is not told where scores are hidden", hint="Take the next unlabelled."
             )
-        is_open = (self._marks[self._found] < 0) & self._is_readable[self._found]
-        positions = np.flatnonzero(is_open if here is None else is_open & (self._found != here))
+        positions = self.rows.unlabelled(self._found, self._decided, here)
         if kind == "uncertain":
             positions = positions[self.rows.is_scored[self._found[positions]]]
         if not len(positions):
@@ -224,8 +217,8 @@ class Review:
             away = np.abs(self.rows.scores[self._found[positions]] - self.view.threshold)
             position = int(positions[away.argmin()])
         else:
-            place = None if here is None else self._position(here)
-            after = positions[positions >= (self.view.position if place is None else place)]
+            present = None if here is None else self._position(here)
+            after = positions[positions >= (self.view.position if present is None else present)]
             position = int(after[0] if len(after) else positions[0])
         return {"type": "next", "row": int(self._found[position]), "position": position}
 
@@ -240,8 +233,8 @@ class Review:
         if not readable:
             return self._refused("no row of this filter can be labelled")
         decisions = {str(self.rows.keys[row]): self._decide(row, request) for row in reversed(readable)}
-        place = next(iter(decisions)) if len(rows) == 1 else None
-        step = self.labels.record(list(decisions.values()), request.action, place=place)
+        key = next(iter(decisions)) if len(rows) == 1 else None
+        step = self.labels.record(list(decisions.values()), request.action, place=key)
         self._take_over(decisions)
         n = len(readable)
         self._changed("" if n == 1 else f"{n:,} rows {request.changes.get('label') or 'changed'}")
@@ -266,13 +259,13 @@ class Review:
         if keys is None:
             return self._refused(f"nothing to {kind}")
         self._take_over(keys)
-        rows = [row for key in keys for row in self._rows_of(key)]
+        rows = [row for key in keys for row in self.rows.of_key(key)]
         self._changed(
             f"{kind}ne: {len(rows):,} {'row' if len(rows) == 1 else 'rows'}" + ("" if rows else " of this table")
         )
-        place = self._position(rows[0]) if rows else None
-        if place is not None:
-            self.view = replace(self.view, selected=rows[0], position=place)
+        position = self._position(rows[0]) if rows else None
+        if position is not None:
+            self.view = replace(self.view, selected=rows[0], position=position)
         return {"type": "stored", "ok": True, "n": len(rows), "step": self._step, "error": None}, True
 
     def _try(self, act: Callable[[], Answer]) -> Answer:
@@ -293,7 +286,7 @@ class Review:
             self._version += 1
 
     def _refresh(self) -> None:
-        self._found = self.rows.matching(self.view.query, self._marks)
+        self._found = self.rows.matching(self.view.query, self._decided)
         self._version += 1
         self._listed = self._version
 
@@ -309,13 +302,12 @@ class Review:
             return
         self._current = self.labels.current()
         if last != self._step + 1:
-            self._marks[:] = -1
+            self._decided[:] = -1
             keys = self._current.keys()
         for key in keys:
             decision = self._current.get(key)
-            mark = -1 if decision is None or decision.label is None else LABELS.index(decision.label)
-            for row in self._rows_of(key):
-                self._marks[row] = mark
+            label = None if decision is None else decision.label
+            self._decided[self.rows.of_key(key)] = -1 if label is None else LABELS.index(label)
         self._step = last
 
     def _allowed(self, view: View) -> View:
@@ -328,25 +320,21 @@ class Review:
     def _resume(self) -> None:
         """Go to the row where the person stopped."""
         key = self.labels.place()
-        rows = self._rows_of(key) if key else []
-        place = self._position(rows[0]) if rows else None
-        if place is not None:
-            self.view = replace(self.view, selected=rows[0], position=place)
+        rows = self.rows.of_key(key)
+        position = self._position(rows[0]) if rows else None
+        if position is not None:
+            self.view = replace(self.view, selected=rows[0], position=position)
 
-    def _keep_place(self) -> None:
+    def _keep_selected(self) -> None:
         """Keep where the person is, now and then: each writing waits for the disk."""
         key = None if self.view.selected is None else self.rows.keys[self.view.selected]
-        if key is not None and time.monotonic() - self._placed_at >= _BETWEEN_PLACES:
-            self._placed_at = time.monotonic()
+        if key is not None and time.monotonic() - self._written_at >= _BETWEEN_WRITES:
+            self._written_at = time.monotonic()
             self.labels.place(key)
 
-    def _rows_of(self, key: str) -> list[int]:
-        first = self._first.get(key)
-        return [] if first is None else [first, *self._others.get(key, ())]
-
     def _position(self, row: int) -> int | None:
-        places = np.flatnonzero(self._found == row)
-        return int(places[0]) if len(places) else None
+        positions = np.flatnonzero(self._found == row)
+        return int(positions[0]) if len(positions) else None
 
     def _decision(self, row: int) -> Labelled | None:
         key = self.rows.keys[row]

@@ -26,6 +26,8 @@ MODULES = (
     "bubbles.js",
     "list.js",
     "detail.js",
+    "details.js",
+    "labelling.js",
     "review.js",
 )
 """The modules of the front end; each imports only from those before it."""

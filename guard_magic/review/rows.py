@@ -1,7 +1,7 @@
 """The rows under review as arrays: which match, in which order, and how many there are of each kind.
 
-Pure numpy: nothing here knows widgets, label files or threads. A row is its 0-based position in the frame. Labels
-come in as an array of marks (position in `LABELS`, -1 for none), because they change while the rows do not.
+Pure numpy: nothing here knows widgets, label files or threads. A row is its 0-based position in the frame. Decided
+labels come in as an array (position in `LABELS`, -1 for none), because they change while the rows do not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["BLIND_ORDERS", "MODELS", "N_BINS", "ORDERS", "UNLABELLED", "Query", 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-Marks = npt.NDArray[np.int8]
+Decided = npt.NDArray[np.int8]
 Model = Literal["flagged", "safe", "unscored"]
 
 ORDERS = ("uncertainty", "random", "stratified", "score", "hazard", "length", "label", "row")
@@ -111,6 +111,12 @@ class Rows:
         self.keys = list(keys)
         self.n_chars: Ints = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         self.is_scored: Mask = ~np.isnan(self.scores)
+        self.is_readable: Mask = np.array([key is not None for key in self.keys], dtype=bool)
+        self._first: dict[str, int] = {}  # key -> its first row
+        self._others: dict[str, list[int]] = {}  # key -> more rows of the same content
+        for row, key in enumerate(self.keys):
+            if key is not None and self._first.setdefault(key, row) != row:
+                self._others.setdefault(key, []).append(row)
         self._folded = [text.casefold() for text in texts]
         self._rank = _ranks(_scatter(self.keys, seed))
         self._strata = _ranks(_take_turns(self.scores, self._rank, _ranks(_scatter(self.keys, seed + 1))))
@@ -123,18 +129,28 @@ class Rows:
         """Return which rows are flagged at `threshold`, shape (n_rows,); rows without a score are not."""
         return self.is_scored & ~(self.scores < threshold)
 
-    def matching(self, query: Query, marks: Marks) -> Ints:
+    def of_key(self, key: str | None) -> list[int]:
+        """Return the rows of this content, in order; none for None or content that is not in the frame."""
+        first = None if key is None else self._first.get(key)
+        return [] if first is None or key is None else [first, *self._others.get(key, ())]
+
+    def matching(self, query: Query, decided: Decided) -> Ints:
         """Return the rows that match, in order."""
-        rows = np.flatnonzero(self._mask(query, marks))
-        first, *others = self._sort_keys(query, marks, rows)
+        rows = np.flatnonzero(self._mask(query, decided))
+        first, *others = self._sort_keys(query, decided, rows)
         if query.descending:
             first = -first  # NaN stays NaN, and is sorted to the end
         found = rows[np.lexsort((*reversed(others), first))] if others else rows[np.argsort(first, kind="stable")]
         return found.astype(np.int64, copy=False)
 
-    def count_labels(self, marks: Marks) -> dict[str, int]:
+    def unlabelled(self, found: Ints, decided: Decided, but: int | None = None) -> Ints:
+        """Return the positions in `found` of rows that can be labelled and are not, the row `but` left out."""
+        is_open = (decided[found] < 0) & self.is_readable[found]
+        return np.flatnonzero(is_open if but is None else is_open & (found != but))
+
+    def count_labels(self, decided: Decided) -> dict[str, int]:
         """Return how many rows have each label, and how many have none."""
-        counts = np.bincount(marks.astype(np.int64) + 1, minlength=len(LABELS) + 1).tolist()
+        counts = np.bincount(decided.astype(np.int64) + 1, minlength=len(LABELS) + 1).tolist()
         return {**dict(zip(LABELS, counts[1:], strict=True)), UNLABELLED: counts[0]}
 
     def count_model(self, threshold: float) -> dict[str, int]:
@@ -161,14 +177,14 @@ class Rows:
         hazard = int(self.hazards[row])
         return self.codes[hazard] if hazard >= 0 else None
 
-    def _mask(self, query: Query, marks: Marks) -> Mask:
+    def _mask(self, query: Query, decided: Decided) -> Mask:
         mask = self._search(query.search)
         flagged = self.flagged(query.threshold)
         if query.hazards:
             mask = mask & flagged & np.isin(self.hazards, [self.codes.index(code) for code in query.hazards])
         if query.labels:
             wanted = [-1 if label == UNLABELLED else LABELS.index(label) for label in query.labels]
-            mask = mask & np.isin(marks, wanted)
+            mask = mask & np.isin(decided, wanted)
         if query.model == "flagged":
             mask = mask & flagged
         elif query.model is not None:
@@ -191,7 +207,7 @@ class Rows:
         self._found = (needle, mask)
         return mask
 
-    def _sort_keys(self, query: Query, marks: Marks, rows: Ints) -> list[npt.NDArray[Any]]:
+    def _sort_keys(self, query: Query, decided: Decided, rows: Ints) -> list[npt.NDArray[Any]]:
         """Return what to sort by, most important first, each of shape (n_matching,)."""
         scores, flagged = self.scores[rows], self.flagged(query.threshold)[rows]
         match query.sort:
@@ -209,13 +225,13 @@ class Rows:
             case "length":
                 return [self.n_chars[rows]]
             case "label":
-                return [np.where(marks[rows] < 0, np.nan, marks[rows])]
+                return [np.where(decided[rows] < 0, np.nan, decided[rows])]
             case _:
                 return [rows]
 
 
 def _ranks(order_by: npt.NDArray[Any]) -> Ints:
-    """Return the place of each element when they are sorted; ties in their own order."""
+    """Return the rank of each element when they are sorted; ties in their own order."""
     ranks = np.empty(len(order_by), dtype=np.int64)
     ranks[np.argsort(order_by, kind="stable")] = np.arange(len(order_by))
     return ranks
@@ -231,11 +247,11 @@ def _scatter(keys: Sequence[str | None], seed: int) -> npt.NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _take_turns(scores: Floats, rank: Ints, place: Ints) -> npt.NDArray[np.int64]:
+def _take_turns(scores: Floats, rank: Ints, turn: Ints) -> npt.NDArray[np.int64]:
     """Return a number to sort by, such that each tenth of the score gives one row in turn; no score comes last.
 
-    `rank` chooses within a tenth, `place` within a round. They must be independent: by one and the same number the
-    fullest tenth would come first in every round, and the place in it would tell the score.
+    `rank` chooses within a tenth, `turn` within a round. They must be independent: by one and the same number the
+    fullest tenth would come first in every round, and the position in it would tell the score.
     """
     is_scored = ~np.isnan(scores)
     strata = strata_of(scores)
@@ -245,4 +261,4 @@ def _take_turns(scores: Floats, rank: Ints, place: Ints) -> npt.NDArray[np.int64
     rounds = np.empty(len(scores), dtype=np.int64)
     rounds[order] = np.arange(len(scores)) - starts[sorted_strata]
     rounds[~is_scored] = len(scores)
-    return rounds * np.int64(len(scores)) + place
+    return rounds * np.int64(len(scores)) + turn

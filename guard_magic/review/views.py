@@ -25,7 +25,7 @@ class View(Query):
     selected
         The row, by its 0-based position in the frame; None for none.
     position
-        Its 0-based place in the list, or the place where it was while it matched.
+        Its 0-based position in the list, or where it was while it matched.
     """
 
     selected: int | None = None

@@ -126,11 +126,11 @@ def test_weights_made_under_inference_mode_are_watched_too() -> None:
     guard = Guard(model, small_tokenizer(), name="mine", **HOW)
     assert model.lm_head.weight.is_inference()
     encoded = guard.encode(parse_conversation("kill"))
-    key, before = guard.key(encoded), log_odds(guard)
-    assert guard.key(encoded) == key
+    key, before = guard.keys([encoded]), log_odds(guard)
+    assert guard.keys([encoded]) == key
     with torch.inference_mode():
         _one_number(model)
-    assert guard.key(encoded) != key
+    assert guard.keys([encoded]) != key
     assert off(log_odds(guard), before) > 1e-3
     with torch.inference_mode():
         swapped = model.lm_head.weight[[1, 0]]
@@ -201,13 +201,13 @@ UNCHANGED: dict[str, Callable[[Any], Any]] = {
 def test_what_is_no_change_costs_nothing(name: str) -> None:
     session, model = Session(), fresh_model()
     guard = session.wrap(model, small_tokenizer(), name="mine", **HOW)
-    before, key = of_session(session, guard), guard.key(guard.encode(parse_conversation("kill")))
+    before, key = of_session(session, guard), guard.keys([guard.encode(parse_conversation("kill"))])
     n_forwards, n_prefix = guard.engine.n_forwards, guard.engine.prefixes.n_computed
     UNCHANGED[name](model)
     if name == "equal values":
         del model.model.layers[0].mlp.act_fn.note
     assert of_session(session, guard) == before
-    assert guard.key(guard.encode(parse_conversation("kill"))) == key
+    assert guard.keys([guard.encode(parse_conversation("kill"))]) == key
     assert guard.engine.n_forwards == n_forwards
     assert guard.engine.prefixes.n_computed == n_prefix
 
@@ -225,7 +225,7 @@ def test_a_model_in_training_mode_is_refused_at_every_call() -> None:
             guard.score(TEXTS)
         assert caught.value.hint == "model.eval()"
         with pytest.raises(ProtocolError, match="in training mode"):
-            guard.key(encoded)
+            guard.keys([encoded])
         with pytest.raises(ProtocolError, match="in training mode"):
             Guard(model, small_tokenizer(), name="x", **HOW)
         assert module.training, "it is the user's: nothing puts it back"
@@ -264,13 +264,13 @@ def test_a_cleared_cache_forgets_prefixes_and_how_rows_are_packed() -> None:
     session, model = Session(), fresh_model()
     guard = session.wrap(model, small_tokenizer(), name="mine", **HOW)
     before = of_session(session, guard)
-    known, key = guard.engine.prefixes, guard.key(guard.encode(parse_conversation("kill")))
+    known, key = guard.engine.prefixes, guard.keys([guard.encode(parse_conversation("kill"))])
     assert len(known) > 0
     assert guard.engine.packs is True
     session.clear_cache()
     assert len(session.cache) == len(guard.engine.prefixes) == 0
     assert guard.engine.packs is None
-    assert guard.key(guard.encode(parse_conversation("kill"))) != key
+    assert guard.keys([guard.encode(parse_conversation("kill"))]) != key
     assert off(of_session(session, guard), before) <= 1e-5
     assert guard.engine.prefixes is not known
 

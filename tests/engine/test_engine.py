@@ -40,7 +40,7 @@ from guard_magic.conversations.conversation import Conversation, Message, parse_
 from guard_magic.engine.generate import generate_texts
 from guard_magic.engine.head import read_at
 from guard_magic.engine.local import LocalEngine
-from guard_magic.engine.memory import is_out_of_memory, kv_bytes_per_token, token_budget
+from guard_magic.engine.memory import is_out_of_memory, token_budget
 from guard_magic.engine.prefix_cache import PrefixCache
 from guard_magic.errors import ConversationError, ProtocolError, UnknownGuardError
 from guard_magic.guards.guard import Guard
@@ -345,7 +345,7 @@ def test_budget_and_bytes(tiny: Guard) -> None:
     with torch.device("meta"):
         large = transformers.LlamaForCausalLM(shapes.model_config("8b"))
     assert token_budget(large, is_packed=True) == 512, "an interrupt is heard between batches"
-    assert kv_bytes_per_token(tiny.model) == 2 * 2 * 2 * 16 * 4
+    assert shapes.kv_bytes_per_token(tiny.model) == 2 * 2 * 2 * 16 * 4
     assert tiny.nbytes == sum(4 * t.numel() for t in (*tiny.model.parameters(), *tiny.model.buffers()))
 
 
@@ -583,9 +583,9 @@ def test_probe_refuses_a_guard_that_answers_neither() -> None:
 
 def test_keys_tell_guards_and_numbers_apart(tiny: Guard, tiny_digits: Guard) -> None:
     encoded = tiny.encode(parse_conversation("kill"))
-    assert tiny.key(encoded) == tiny.key(tiny.encode(parse_conversation(" kill ")))
-    assert tiny.key(encoded) != tiny.key(tiny.encode(parse_conversation("river")))
-    assert tiny.key(encoded) != tiny_digits.key(tiny_digits.encode(parse_conversation("kill")))
+    assert tiny.keys([encoded]) == tiny.keys([tiny.encode(parse_conversation(" kill "))])
+    assert tiny.keys([encoded]) != tiny.keys([tiny.encode(parse_conversation("river"))])
+    assert tiny.keys([encoded]) != tiny_digits.keys([tiny_digits.encode(parse_conversation("kill"))])
 
 
 def test_hostile_conversation_objects_do_not_stop_the_others(tiny: Guard) -> None:

@@ -56,7 +56,7 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def key(guard: Guard) -> bytes:
-    return guard.key(guard.encode(parse_conversation("How do I bake bread?")))
+    return guard.keys([guard.encode(parse_conversation("How do I bake bread?"))])[0]
 
 
 def test_two_gguf_files_of_one_folder(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ from guard_magic.guards.room import (
     safetensors_shapes,
     weights_nbytes,
 )
+from guard_magic.guards.sources import locate
 from guard_magic.scoring.session import Session
 
 SAMPLES = Path(loader.__file__).parents[1] / "samples.jsonl"
@@ -118,7 +119,7 @@ def test_quantized_guard(quantization: str, saved: Path, tiny: Guard) -> None:
     assert guard.nbytes == weights_nbytes(safetensors_shapes(saved), 4, quantization) + _tables(guard)
     assert guard.label == f"opened@{plain.revision}-{quantization}"
     encoded = guard.encode(parse_conversation("Hello"))
-    assert guard.key(encoded) != plain.key(encoded), "equal number format, other weights"
+    assert guard.keys([encoded]) != plain.keys([encoded]), "equal number format, other weights"
     together = [v.unsafe_score for v in guard.score(TEXTS)]
     alone = [guard.score([text])[0].unsafe_score for text in TEXTS]
     noise = 1e-3 if quantization == "fp8" else 1e-5  # measured 2e-5: float32's noise can go over the edge of a step
@@ -271,7 +272,7 @@ def test_guards_that_read_images_are_opened_as_such(tmp_path: Path) -> None:
     vision |= {"attention_heads": 2, "vision_output_dim": 64, "image_size": 28, "intermediate_layers_indices": [0]}
     config = MllamaConfig(vision_config=vision, text_config=text)
     folder = save_small(tmp_path / "vision", MllamaForConditionalGeneration(config).eval())
-    found = loader._locate(folder)
+    found = locate(folder)
     model, _, _ = loader._open(found, "vision", CPU, torch.float32, None)
     assert type(model) is MllamaForConditionalGeneration
     with torch.inference_mode():
@@ -359,7 +360,7 @@ def test_of_several_gguf_files_none_is_chosen(ggufs: Path) -> None:
         (ggufs / f"more-{i}.gguf").symlink_to(ggufs / "guard.gguf")
     with pytest.raises(LoadError, match=r"holds 22 GGUF files: [^\n]* …"):
         opened(ggufs)
-    assert loader._locate(ggufs / "Other-Q4.GGUF").gguf == "Other-Q4.GGUF", "the one that is named is read"
+    assert locate(ggufs / "Other-Q4.GGUF").gguf == "Other-Q4.GGUF", "the one that is named is read"
 
 
 def test_a_gguf_file_is_found_beside_a_config_and_in_capitals(ggufs: Path, embedded: Guard, small: Path) -> None:
@@ -367,14 +368,14 @@ def test_a_gguf_file_is_found_beside_a_config_and_in_capitals(ggufs: Path, embed
     shutil.copy(small / "config.json", ggufs / "config.json")
     guard = opened(ggufs)
     assert guard.score(TEXTS)[2].log_odds == pytest.approx(embedded.score(TEXTS)[2].log_odds, abs=1e-3)
-    assert loader._locate(ggufs / "GUARD.GGUF").gguf == "GUARD.GGUF"
+    assert locate(ggufs / "GUARD.GGUF").gguf == "GUARD.GGUF"
     shutil.copy(small / "model.safetensors", ggufs / "model.safetensors")
-    assert loader._locate(ggufs).gguf is None, "a whole model of safetensors comes first"
+    assert locate(ggufs).gguf is None, "a whole model of safetensors comes first"
 
 
 def test_an_adapter_is_not_passed_over_for_a_gguf_file(adapter: Path, ggufs: Path) -> None:
     (adapter / "guard.gguf").symlink_to(ggufs / "guard.gguf")
-    assert loader._locate(adapter).gguf is None
+    assert locate(adapter).gguf is None
 
 
 def test_paths_are_places(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +384,7 @@ def test_paths_are_places(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard.name == "small"
     assert session.load(str(small), device="cpu", min_verdict_mass=0) is guard
     monkeypatch.setenv("HOME", str(small.parent))
-    assert loader._locate("~/small").place == str(small)
+    assert locate("~/small").where == str(small)
 
 
 # Models loaded elsewhere

@@ -11,7 +11,7 @@ import jinja2
 import pytest
 import reference
 import shapes
-from small_tokenizers import CONTENTS, CUT, HIDE, chat_of, small_tokenizer
+from small_tokenizers import CONTENTS, CUT, HIDE, chat_of, plan_prompts, small_tokenizer
 from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
 
@@ -19,7 +19,7 @@ from guard_magic.conversations.conversation import Conversation, Role, parse_con
 from guard_magic.errors import ConversationError, PolicyError, ProtocolError
 from guard_magic.families import llama_guard
 from guard_magic.families.answers import Answers, discover_answers, read_path
-from guard_magic.families.llama_guard import LlamaGuardQuestionnaire, plan_prompts
+from guard_magic.families.llama_guard import LlamaGuardQuestionnaire
 from guard_magic.guards.guard import Guard
 from guard_magic.policy import LLAMA_GUARD_3, Category, Policy, as_policy
 from guard_magic.prompts.plan import PromptPlan
@@ -307,9 +307,9 @@ def test_unknown_codes_raise(tiny: Guard) -> None:
 
 def test_policy_changes_the_cache_key(tiny: Guard) -> None:
     policies = [None, LESS, OWN]
-    keys = [tiny.key(tiny.encode(parse_conversation("hi"), policy=policy)) for policy in policies]
+    keys = [tiny.keys([tiny.encode(parse_conversation("hi"), policy=policy)])[0] for policy in policies]
     assert len(set(keys)) == 3
-    assert tiny.key(tiny.encode(parse_conversation("hi"))) == keys[0]
+    assert tiny.keys([tiny.encode(parse_conversation("hi"))])[0] == keys[0]
 
 
 # The plan: other templates and tokenizers

@@ -9,11 +9,11 @@ import hostile
 import pytest
 import shapes
 from opened import EMBEDDED
-from small_tokenizers import CUT, HIDE, chat_of, small_tokenizer
+from small_tokenizers import CUT, HIDE, chat_of, plan_prompts, small_tokenizer
 
 from guard_magic.conversations.conversation import Conversation, parse_conversation
 from guard_magic.errors import ConversationError
-from guard_magic.families.llama_guard import STRUCTURE, plan_prompts
+from guard_magic.families.llama_guard import STRUCTURE
 from guard_magic.prompts.plan import Prompt, PromptPlan
 from guard_magic.prompts.rendering import ChatTemplate, Messages
 from guard_magic.prompts.template_check import Printed, prints_only

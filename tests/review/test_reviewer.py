@@ -148,17 +148,17 @@ def some_rows(n: int = 400, seed: int = 3) -> tuple[Rows, np.ndarray, list[str]]
     words = ["alpha", "Bravo", "STRASSE", "straße", "Überall", "delta"]
     texts = [" ".join(rng.choice(words, int(rng.integers(1, 9)))) for _ in range(n)]
     keys = [None if rng.random() < 0.05 else conversation_key(said(f"{i}")) for i in range(n)]
-    marks = rng.integers(-1, len(LABELS), n).astype(np.int8)
-    return Rows(scores, rng.integers(-1, len(CODES), n), CODES, texts, keys, seed=seed), marks, texts
+    decided = rng.integers(-1, len(LABELS), n).astype(np.int8)
+    return Rows(scores, rng.integers(-1, len(CODES), n), CODES, texts, keys, seed=seed), decided, texts
 
 
-def slow_matching(rows: Rows, marks: np.ndarray, texts: list[str], query: Query) -> set[int]:
+def slow_matching(rows: Rows, decided: np.ndarray, texts: list[str], query: Query) -> set[int]:
     """What matches, by the definition, row by row."""
     found = set()
     for row, text in enumerate(texts):
         score = rows.scores[row]
         flagged = not math.isnan(score) and score >= query.threshold
-        label = "unlabelled" if marks[row] < 0 else LABELS[marks[row]]
+        label = "unlabelled" if decided[row] < 0 else LABELS[decided[row]]
         model = "unscored" if math.isnan(score) else "flagged" if flagged else "safe"
         hazard = CODES[rows.hazards[row]] if flagged and rows.hazards[row] >= 0 else None
         if (
@@ -187,21 +187,21 @@ FILTERS = [
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 def test_what_matches_is_what_the_definition_says_in_every_order(filters: dict[str, Any]) -> None:
-    rows, marks, texts = some_rows()
+    rows, decided, texts = some_rows()
     for sort in ORDERS:
         for descending in (False, True):
             query = Query(**filters, sort=sort, descending=descending)
-            found = rows.matching(query, marks).tolist()
+            found = rows.matching(query, decided).tolist()
             assert len(found) == len(set(found))
-            assert set(found) == slow_matching(rows, marks, texts, query)
+            assert set(found) == slow_matching(rows, decided, texts, query)
 
 
 def test_orders_are_what_their_names_say() -> None:
-    rows, marks, texts = some_rows()
+    rows, decided, texts = some_rows()
     scored_rows = [row for row in range(len(rows)) if not math.isnan(rows.scores[row])]
 
     def order(sort: str, descending: bool = False, threshold: float = 0.3) -> list[int]:
-        return rows.matching(Query(sort=sort, descending=descending, threshold=threshold), marks).tolist()
+        return rows.matching(Query(sort=sort, descending=descending, threshold=threshold), decided).tolist()
 
     near = [abs(rows.scores[row] - 0.3) for row in order("uncertainty")[: len(scored_rows)]]
     assert near == sorted(near)
@@ -217,15 +217,15 @@ def test_orders_are_what_their_names_say() -> None:
     flagged = [row for row in order("hazard") if rows.scores[row] >= 0.3 and rows.hazards[row] >= 0]
     assert order("hazard")[: len(flagged)] == flagged
     assert hazards[: len(flagged)] == sorted(hazards[: len(flagged)])
-    assert [marks[row] for row in order("label") if marks[row] >= 0] == sorted(marks[marks >= 0].tolist())
-    assert all(marks[row] < 0 for row in order("label")[int((marks >= 0).sum()) :])
+    assert [decided[row] for row in order("label") if decided[row] >= 0] == sorted(decided[decided >= 0].tolist())
+    assert all(decided[row] < 0 for row in order("label")[int((decided >= 0).sum()) :])
 
 
 def test_typing_on_finds_what_a_fresh_search_finds() -> None:
-    rows, marks, texts = some_rows()
+    rows, decided, texts = some_rows()
     for search in ("s", "st", "str", "stra", "str", "x", "", "b", "bravo d", "Bravo", "ß"):
         query = Query(search=search)
-        assert set(rows.matching(query, marks).tolist()) == slow_matching(rows, marks, texts, query), search
+        assert set(rows.matching(query, decided).tolist()) == slow_matching(rows, decided, texts, query), search
 
 
 def test_random_orders_go_by_content_and_seed() -> None:
@@ -276,11 +276,11 @@ def test_half_a_verdict_is_none(labels: LabelFile) -> None:
 
 
 def test_counts_and_histogram_add_up() -> None:
-    rows, marks, _ = some_rows()
+    rows, decided, _ = some_rows()
     n_scored = int((~np.isnan(rows.scores)).sum())
     assert sum(rows.histogram()) == n_scored
     assert len(rows.histogram()) == 40
-    assert sum(rows.count_labels(marks).values()) == len(rows)
+    assert sum(rows.count_labels(decided).values()) == len(rows)
     for threshold in (0.0, 0.3, 1.0):
         model = rows.count_model(threshold)
         assert model["flagged"] == int((rows.scores >= threshold).sum())
@@ -912,7 +912,7 @@ def test_frames_that_cannot_be_reviewed_say_why(labels: LabelFile) -> None:
         ((frame, conversations[:1]), "2 scored rows and 1"),
         ((frame, ["text", *conversations[1:]]), "row 0 is a str"),
         ((frame.assign(unsafe_score=[0.1, 1.5]), conversations), "1.5 in row 1"),
-        ((frame.assign(unsafe_score=["a", "b"]), conversations), "no number"),
+        ((frame.assign(unsafe_score=["a", "b"]), conversations), "not a number"),
         ((frame.assign(score_S1=["a", "b"]), conversations), "score_S1 holds"),
         ((pd.concat([frame, frame[["category"]]], axis=1), conversations), "2 columns"),
     ):

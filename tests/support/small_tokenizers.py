@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from guard_magic.families import llama_guard
+from guard_magic.policy import Policy
 from guard_magic.prompts.plan import PROBES
 
 
@@ -98,3 +99,8 @@ def chat_of(*texts: str) -> list[dict[str, str]]:
 CUT = "(m.content if m.content | length < 50 else m.content[:50] ~ '...')"
 
 HIDE = "(m.content if 'zq' in m.content or m.content | length < 20 else 'hidden')"
+
+
+def plan_prompts(tokenizer: Any, policy: Policy | None = None) -> llama_guard.LlamaGuardQuestionnaire:
+    """Plan how a Llama Guard 3 tokenizer asks about `policy`."""
+    return llama_guard.PROTOCOLS[-1].questionnaire(tokenizer, policy)

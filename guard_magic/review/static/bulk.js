@@ -50,7 +50,9 @@ export class Bulk {
 
   choose(label) {
     this.label = label;
-    for (const [at, choice] of this.choices.entries()) setAttribute(choice, "aria-pressed", String(LABELS[at] === label));
+    for (const [at, choice] of this.choices.entries()) {
+      setAttribute(choice, "aria-pressed", String(LABELS[at] === label));
+    }
     this.hazard.hidden = label !== "unsafe";
     this.write();
   }

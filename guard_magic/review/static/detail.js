@@ -1,7 +1,8 @@
 // One row in full: the guard's verdict, the conversation, and what the person decides.
 
 import { makeBubbles } from "./bubbles.js";
-import { fillWithText, make, makeBar, makeButton, makeKey, onOneLine, scoreText, setAttribute, setText } from "./dom.js";
+import { fillWithText, make, makeBar, makeButton, makeKey } from "./dom.js";
+import { onOneLine, scoreText, setAttribute, setText } from "./dom.js";
 
 const TELLING = 0.05; // hazards from here on get a bar at once
 const N_TELLING = 3;
@@ -43,7 +44,8 @@ export class Detail {
       this.buttons[action] = makeButton(`gmr-choice gmr-as-${action}`, [words, makeKey("")], () => this.act(action));
     }
     this.confirmWords = make("span");
-    this.buttons.confirm = makeButton("gmr-choice gmr-confirm", [this.confirmWords, makeKey("")], () => this.act("confirm"));
+    const confirm = [this.confirmWords, makeKey("")];
+    this.buttons.confirm = makeButton("gmr-choice gmr-confirm", confirm, () => this.act("confirm"));
     this.buttons.flag = makeButton("gmr-choice gmr-flag", ["⚑ Flag", makeKey("")], () => this.act("flag"));
     this.clear = makeButton("gmr-quiet", "Take away", () => this.act("clear"), { title: "Take the label away" });
     this.picker = make("div", "gmr-picker", { role: "group", "aria-label": "Hazard", hidden: true });
@@ -155,9 +157,11 @@ export class Detail {
     const verdict = this.verdictOf(detail, state);
     this.verdict.dataset.verdict = verdict || "none";
     if (verdict) {
-      parts.push(make("b", "gmr-word", {}, verdict), make("span", "gmr-number", {}, scoreText(detail.score, state.threshold)));
+      const number = scoreText(detail.score, state.threshold);
+      parts.push(make("b", "gmr-word", {}, verdict), make("span", "gmr-number", {}, number));
       parts.push(makeBar(detail.score, state.threshold));
-      if (verdict === "unsafe" && detail.category) parts.push(make("span", "", {}, onOneLine(state.hazardName(detail.category))));
+      const hazard = verdict === "unsafe" && detail.category;
+      if (hazard) parts.push(make("span", "", {}, onOneLine(state.hazardName(hazard))));
     } else if (state.showScores) {
       parts.push(make("b", "gmr-word", {}, "not scored"), make("span", "gmr-muted", {}, onOneLine(detail.error || "")));
     }
@@ -224,5 +228,6 @@ export class Detail {
 function makeHazard(hazard) {
   const name = onOneLine(hazard.name && hazard.name !== hazard.code ? `${hazard.code} ${hazard.name}` : hazard.code);
   const words = make("span", "gmr-hazard-name", { title: name }, name);
-  return make("div", "gmr-hazard", {}, words, makeBar(hazard.score), make("span", "gmr-number", {}, scoreText(hazard.score)));
+  const number = make("span", "gmr-number", {}, scoreText(hazard.score));
+  return make("div", "gmr-hazard", {}, words, makeBar(hazard.score), number);
 }

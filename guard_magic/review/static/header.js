@@ -24,7 +24,8 @@ export class Header {
     this.view = {};
     this.chips = {};
     this.progress = make("p", "gmr-progress");
-    this.meter = make("div", "gmr-meter", { role: "progressbar", "aria-label": "Labelled", "aria-valuemin": "0" }, make("i"));
+    const meter = { role: "progressbar", "aria-label": "Labelled", "aria-valuemin": "0" };
+    this.meter = make("div", "gmr-meter", meter, make("i"));
     this.labels = make("div", "gmr-chips", { role: "group", "aria-label": "Filter by your label" });
     this.model = make("div", "gmr-chips gmr-model", { role: "group", "aria-label": "Filter by the guard's verdict" });
     this.hazards = make("div", "gmr-chips gmr-hazards", { role: "group", "aria-label": "Filter by hazard" });
@@ -77,7 +78,8 @@ export class Header {
       this.buttons[action] = makeButton("gmr-quiet", [words, makeKey("")], () => act(action));
     }
     this.bulk = makeButton("gmr-quiet", "Apply to all…", () => act("bulk"), { "aria-expanded": "false" });
-    const filter = make("div", "gmr-tool-group", {}, this.search, this.order, this.direction, this.matching, this.clear);
+    const filters = [this.search, this.order, this.direction, this.matching, this.clear];
+    const filter = make("div", "gmr-tool-group", {}, ...filters);
     const jump = make("div", "gmr-tool-group", {}, ...Object.values(this.buttons), this.bulk, this.blur);
     this.tools = make("div", "gmr-tools", {}, filter, jump);
   }
@@ -87,9 +89,11 @@ export class Header {
     this.view = view;
     this.blur.hidden = !head.blur?.length;
     setAttribute(this.blur, "aria-pressed", String(isBlurred));
-    setAttribute(this.blur, "title", isBlurred ? "Texts that may be hard to read are blurred; press to show them" : "All texts are shown");
+    const blurred = "Texts that may be hard to read are blurred; press to show them";
+    setAttribute(this.blur, "title", isBlurred ? blurred : "All texts are shown");
     this.drawProgress(head);
-    this.drawChips(this.labels, "labels", LABEL_FILTERS.map((label) => [label, label, label, head.counts?.[label] ?? 0]), view.labels);
+    const labels = LABEL_FILTERS.map((label) => [label, label, label, head.counts?.[label] ?? 0]);
+    this.drawChips(this.labels, "labels", labels, view.labels);
     const model = head.show_scores ? head.model : null;
     const verdicts = model ? Object.entries(MODEL).map(([key, words]) => [key, words, words, model[key] ?? 0]) : [];
     this.drawChips(this.model, "model", verdicts, view.model ? [view.model] : []);
@@ -114,7 +118,8 @@ export class Header {
     if (head.annotator) asides.push(`as ${onOneLine(head.annotator)}`);
     const words = asides.map((aside) => make("span", "gmr-aside", {}, aside));
     this.progress.replaceChildren(...parts, ...words);
-    setAttribute(this.progress, "title", head.label_file ? `Every label is kept at once in ${onOneLine(head.label_file)}` : null);
+    const file = head.label_file && `Every label is kept at once in ${onOneLine(head.label_file)}`;
+    setAttribute(this.progress, "title", file || null);
     this.meter.style.setProperty("--v", head.total ? head.done / head.total : 0);
     setAttribute(this.meter, "aria-valuemax", head.total || 1);
     setAttribute(this.meter, "aria-valuenow", head.done || 0);
@@ -159,18 +164,22 @@ export class Header {
 
   drawTools(head, view, hints) {
     const root = this.element.getRootNode();
-    if (root.activeElement !== this.search && this.search.value !== (view.search || "")) this.search.value = view.search || "";
+    const search = view.search || "";
+    if (root.activeElement !== this.search && this.search.value !== search) this.search.value = search;
     const orders = head.orders || [];
     if (this.order.dataset.key !== orders.join()) {
       this.order.dataset.key = orders.join();
-      this.order.replaceChildren(...orders.map((order) => make("option", "", { value: order }, ORDERS[order] || order)));
+      const options = orders.map((order) => make("option", "", { value: order }, ORDERS[order] || order));
+      this.order.replaceChildren(...options);
     }
     this.order.value = view.sort ?? head.sort;
     setText(this.direction, view.descending ? "↓" : "↑");
-    setAttribute(this.direction, "aria-label", view.descending ? "descending; change to ascending" : "ascending; change to descending");
+    const turn = view.descending ? "descending; change to ascending" : "ascending; change to descending";
+    setAttribute(this.direction, "aria-label", turn);
     setAttribute(this.direction, "title", view.descending ? "Descending" : "Ascending");
     const isFiltered = Boolean(view.search || view.hazards?.length || view.labels?.length || view.model);
-    setText(this.matching, isFiltered ? `${countText(head.n_matching)} of ${plural(head.n_rows, "row")}` : plural(head.n_rows ?? 0, "row"));
+    const all = plural(head.n_rows ?? 0, "row");
+    setText(this.matching, isFiltered ? `${countText(head.n_matching)} of ${all}` : all);
     this.clear.hidden = !isFiltered;
     this.buttons.undo.disabled = !head.can_undo;
     this.buttons.redo.disabled = !head.can_redo;

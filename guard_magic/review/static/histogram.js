@@ -25,9 +25,11 @@ export class Histogram {
     });
     this.value = make("span", "gmr-thumb-value", { "aria-hidden": "true" });
     this.thumb.append(this.value);
-    this.plot = make("div", "gmr-plot", {}, make("div", "gmr-bars", { role: "img" }, this.below, this.above), this.thumb);
+    const bars = make("div", "gmr-bars", { role: "img" }, this.below, this.above);
+    this.plot = make("div", "gmr-plot", {}, bars, this.thumb);
     const ticks = ["0", ".25", ".5", ".75", "1"].map((tick) => make("span", "", {}, tick));
-    this.element = make("div", "gmr-histogram", {}, this.plot, make("div", "gmr-ticks", { "aria-hidden": "true" }, ...ticks));
+    const scale = make("div", "gmr-ticks", { "aria-hidden": "true" }, ...ticks);
+    this.element = make("div", "gmr-histogram", {}, this.plot, scale);
     this.listen();
   }
 
@@ -99,7 +101,8 @@ export class Histogram {
           }),
         );
       }
-      setAttribute(this.plot, "title", "Scores of all rows, on a square-root scale. Drag the line to move the threshold.");
+      const title = "Scores of all rows, on a square-root scale. Drag the line to move the threshold.";
+      setAttribute(this.plot, "title", title);
       const total = bins.reduce((sum, count) => sum + count, 0);
       setAttribute(this.plot.firstChild, "aria-label", `Histogram of ${countText(total)} scores`);
     }

@@ -167,7 +167,8 @@ class Line {
     const isHuman = record.label === "unsafe" && Boolean(record.label_category);
     setText(this.category, (isHuman ? record.label_category : record.category) || "");
     classList.toggle("gmr-human", isHuman);
-    const signs = [differs && "≠", record.flag && "⚑", record.noted && "✎", record.n_turns > 1 && `${record.n_turns} turns`];
+    const turns = record.n_turns > 1 && `${record.n_turns} turns`;
+    const signs = [differs && "≠", record.flag && "⚑", record.noted && "✎", turns];
     setText(this.signs, signs.filter(Boolean).join(" "));
     const said = [
       record.label ? `labelled ${record.label}` : "unlabelled",

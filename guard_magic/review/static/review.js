@@ -7,19 +7,20 @@
 import { Bulk } from "./bulk.js";
 import { openChannel } from "./channel.js";
 import { Detail } from "./detail.js";
+import { Details } from "./details.js";
 import { countText, make, onOneLine, setText } from "./dom.js";
 import { Header } from "./header.js";
 import { isTyping, pressedKey, readKeys } from "./keys.js";
+import { Labelling } from "./labelling.js";
 import { RowList } from "./list.js";
 import { Rows } from "./rows.js";
 
 const DETAIL_AFTER = 60; // ms on a row before its conversation is asked for, while keys are held
-const MOST_DETAILS = 40;
-const DIGITS_APART = 700; // ms within which "1" and "4" are fourteen
 const ANSWER_OF_QUERY = 1500; // ms after which the head is taken for the answer to a changed query
 const MOST_QUEUED = 8; // keys that wait for the kernel; more are dropped
 const QUERY = ["threshold", "search", "hazards", "labels", "model", "sort", "descending"];
-const SILENT = "The kernel does not answer: it is busy or gone. What was stored is safe; if it is gone, run the cell again.";
+const SILENT =
+  "The kernel does not answer: it is busy or gone. What was stored is safe; if it is gone, run the cell again.";
 const HELP = [
   ["safe", "safe"],
   ["unsafe", "unsafe, then 1–9: hazard"],
@@ -43,18 +44,19 @@ class Review {
     this.model = model;
     this.selected = null;
     this.position = 0;
-    this.details = new Map(); // row -> {detail, version}
     this.isBlurring = true;
     this.revealed = new Set(); // rows whose blurred text was asked for
     this.turn = Promise.resolve();
-    this.digits = "";
     this.queryAsked = null; // the head's version when the query changed; null once it is answered
     this.channel = openChannel(model, (isWaiting) => this.showWaiting(isWaiting));
+    this.details = new Details(this.channel.ask);
+    this.labelling = new Labelling(this);
     this.rows = new Rows(this.channel.ask, () => this.rowsCame(), (error) => this.showTrouble(error));
     this.list = new RowList(this.rows, () => this.state(), (position) => this.inTurn(() => this.choose(position)));
     this.header = new Header((query) => this.changeQuery(query), (action) => this.act(action));
     this.detail = new Detail((action, fields) => this.act(action, fields), (row) => this.askWritten(row));
-    this.bulk = new Bulk((label, category) => this.inTurn(() => this.labelAll(label, category)), () => this.bulkClosed());
+    const labelAll = (label, category) => this.inTurn(() => this.labelling.labelAll(label, category));
+    this.bulk = new Bulk(labelAll, () => this.bulkClosed());
     this.build(host);
     this.listen();
     this.readView();
@@ -90,9 +92,8 @@ class Review {
     this.model.off("change:head", this.onHead);
     this.model.off("change:view", this.onView);
     clearTimeout(this.detailTimer);
-    clearTimeout(this.digitTimer);
     clearTimeout(this.queryTimer);
-    for (const part of [this.list, this.header, this.detail, this.rows, this.channel]) part.close();
+    for (const part of [this.labelling, this.list, this.header, this.detail, this.rows, this.channel]) part.close();
     this.root.remove();
   }
 
@@ -115,7 +116,7 @@ class Review {
       showScores: head.show_scores !== false,
       hazards: head.hazards || [],
       hints: this.keys.hints,
-      isPicking: this.isPicking,
+      isPicking: this.labelling.isPicking,
       place: `${countText(this.position + 1)} of ${countText(head.n_matching ?? 0)}`,
       isHidden: (record) => this.isBlurring && Boolean(record.blurred) && !this.revealed.has(record.row),
       hazardName: (code) => {
@@ -226,8 +227,7 @@ class Review {
   }
 
   select(position, record) {
-    this.isPicking = false;
-    this.digits = "";
+    this.labelling.stopPicking();
     this.setView({ selected: record.row, position });
     this.shownAt = performance.now();
   }
@@ -264,10 +264,7 @@ class Review {
   async loadDetail(row) {
     const { version } = this.head;
     try {
-      const detail = await this.channel.ask("detail", { row });
-      this.details.delete(row);
-      this.details.set(row, { detail, version });
-      if (this.details.size > MOST_DETAILS) this.details.delete(this.details.keys().next().value);
+      const detail = await this.details.load(row, version);
       if (row !== this.selected) return;
       this.detail.show(detail, this.record(), this.state());
       this.fetchNext();
@@ -280,7 +277,8 @@ class Review {
   /** Ask for the next row's conversation, so that it is here when a label moves on to it. */
   fetchNext() {
     const next = this.rows.at(this.position + 1);
-    if (next && !this.details.has(next.row)) this.detailTimer = setTimeout(() => this.loadDetail(next.row), DETAIL_AFTER);
+    if (!next || this.details.has(next.row)) return;
+    this.detailTimer = setTimeout(() => this.loadDetail(next.row), DETAIL_AFTER);
   }
 
   async askWritten(row) {
@@ -292,7 +290,7 @@ class Review {
     }
   }
 
-  // Labels
+  // One thing after another
 
   /** Do one thing after another: keys pressed faster than the kernel answers must not label one row twice. */
   inTurn(work) {
@@ -310,83 +308,6 @@ class Review {
       });
   }
 
-  /** Label `row` (the selected one unless told otherwise). `moves`: go on to the next row. */
-  async label(fields, moves, row = this.selected) {
-    if (row === null) return;
-    const record = this.rows.find(row) || {}; // a row that left the list can still get its note
-    const position = this.position;
-    const seconds = Math.round((performance.now() - (this.shownAt || performance.now())) / 100) / 10;
-    this.draft(record, fields);
-    const known = this.details.get(row);
-    if (known) {
-      Object.assign(known.detail, { label: record.label, label_category: record.label_category });
-      if ("note" in fields) known.detail.note = fields.note;
-    }
-    const staysPut = !this.view.labels?.length && this.view.sort !== "label";
-    const stored = this.storeLabel(record, row, fields, seconds);
-    this.draw();
-    if (moves && staysPut) await this.choose(position + 1);
-    else if (!staysPut && (await stored)) await this.settle(row, position, moves);
-  }
-
-  /** Draw a label that is not stored yet, over what the kernel had before the first such one. */
-  draft(record, fields) {
-    const { label = null, label_category: category = null, flag = false, noted = false } = record;
-    record.stored ??= { label, label_category: category, flag, noted };
-    record.drafts = (record.drafts || 0) + 1;
-    Object.assign(record, drawn(fields));
-    record.pending = record.label || "none";
-  }
-
-  /** Ask the kernel to store it, and promise whether it did. Rows that came since are as the kernel has them. */
-  async storeLabel(record, row, fields, seconds) {
-    let refused = null;
-    try {
-      const answer = await this.channel.ask("label", { rows: [row], ...fields, seconds });
-      if (!answer.ok) throw new Error(answer.error || "the label was not stored");
-      Object.assign(record.stored, drawn(fields));
-      if ("note" in fields) this.detail.noteStored(row);
-    } catch (error) {
-      refused = error;
-    }
-    record.drafts -= 1;
-    if (record.drafts === 0) {
-      Object.assign(record, record.stored);
-      delete record.pending;
-      delete record.stored;
-    }
-    if (refused) this.refuse(row, fields, refused);
-    this.draw();
-    return !refused;
-  }
-
-  /** Say that a label was not stored, and show the row as it is. A note stays where it was written. */
-  refuse(row, fields, error) {
-    if ("note" in fields) this.detail.noteRefused(row, fields.note);
-    this.details.delete(row);
-    if (row === this.selected) {
-      this.isPicking = false;
-      this.showDetail();
-    }
-    this.refused = error;
-    this.showTrouble(error);
-  }
-
-  /** After a label that changes the order or the filter: stay at the same place of the list. */
-  async settle(row, position, moves) {
-    await this.rows.load(Math.floor(position / 100));
-    const here = this.rows.at(position);
-    if (here && here.row === row) return moves ? this.choose(position + 1) : undefined;
-    if (here && moves) return this.select(position, here);
-    return moves ? this.choose(position - 1) : undefined;
-  }
-
-  async labelAll(label, category) {
-    const answer = await this.channel.ask("label", { rows: "matching", label, category, version: this.head.version });
-    if (!answer.ok) throw new Error(answer.error || "the labels were not stored");
-    this.say(`${countText(answer.n)} rows labelled ${label}. One undo takes it back.`);
-  }
-
   /** Undo or redo; the kernel shows what it touched through `view`. */
   async stepBack(type) {
     const answer = await this.channel.ask(type);
@@ -398,37 +319,12 @@ class Review {
   async jump(kind) {
     const answer = await this.channel.ask("next", { kind, from: this.selected });
     if (answer.row === null || answer.row === undefined) {
-      this.say(kind === "unlabelled" ? "Every row of this filter has a label." : "No unlabelled row with a score is left.");
+      const none = { unlabelled: "Every row of this filter has a label." };
+      this.say(none[kind] || "No unlabelled row with a score is left.");
       return;
     }
     this.select(answer.position, { row: answer.row });
     this.list.reveal(answer.position);
-  }
-
-  confirmVerdict() {
-    const record = this.record();
-    const { threshold, showScores } = this.state();
-    if (!record || !showScores || record.score === null) return this.say("There is no verdict to confirm.");
-    const isUnsafe = record.score >= threshold;
-    return this.label({ label: isUnsafe ? "unsafe" : "safe", category: isUnsafe ? record.category : null }, true);
-  }
-
-  pickHazard(at) {
-    const hazard = this.state().hazards[at];
-    this.isPicking = false;
-    this.digits = "";
-    if (hazard) this.inTurn(() => this.label({ label: "unsafe", category: hazard.code }, true));
-  }
-
-  /** Digits after "unsafe" choose the hazard; where a second digit could follow, it is waited for. */
-  takeDigit(digit) {
-    clearTimeout(this.digitTimer);
-    const { length } = this.state().hazards;
-    this.digits += digit;
-    const number = Number(this.digits);
-    if (number < 1 || number > length) this.digits = "";
-    else if (number * 10 > length) this.pickHazard(number - 1);
-    else this.digitTimer = setTimeout(() => this.pickHazard(number - 1), DIGITS_APART);
   }
 
   // Actions: of keys and buttons alike
@@ -436,14 +332,14 @@ class Review {
   act(action, fields = {}) {
     const record = this.record();
     const works = {
-      safe: () => this.label({ label: "safe", category: null }, true),
-      unsure: () => this.label({ label: "unsure", category: null }, true),
-      skip: () => this.label({ label: "skip", category: null }, true),
-      unsafe: () => this.labelUnsafe(),
-      clear: () => this.label({ label: null, category: null }, false),
-      confirm: () => this.confirmVerdict(),
-      flag: () => this.label({ flag: !record?.flag }, false),
-      keep_note: () => this.label({ note: fields.note }, false, fields.row),
+      safe: () => this.labelling.label({ label: "safe", category: null }, true),
+      unsure: () => this.labelling.label({ label: "unsure", category: null }, true),
+      skip: () => this.labelling.label({ label: "skip", category: null }, true),
+      unsafe: () => this.labelling.labelUnsafe(),
+      clear: () => this.labelling.label({ label: null, category: null }, false),
+      confirm: () => this.labelling.confirmVerdict(),
+      flag: () => this.labelling.label({ flag: !record?.flag }, false),
+      keep_note: () => this.labelling.label({ note: fields.note }, false, fields.row),
       next: () => this.choose(this.position + 1),
       previous: () => this.choose(this.position - 1),
       undo: () => this.stepBack("undo"),
@@ -456,7 +352,7 @@ class Review {
       open: () => this.open(record),
       note: () => this.detail.note.focus(),
       search: () => this.header.search.select(),
-      pick: () => this.pickHazard(fields.at),
+      pick: () => this.labelling.pickHazard(fields.at),
       bulk: () => this.toggleBulk(),
       blur: () => {
         this.isBlurring = !this.isBlurring;
@@ -464,19 +360,13 @@ class Review {
         this.draw();
       },
     };
-    if (action === "unsafe") this.willPick = this.state().hazards.length > 0; // digits may come before its turn
+    if (action === "unsafe") this.labelling.expectPick(); // digits may come before its turn
     if (atOnce[action]) atOnce[action]();
     else if (works[action]) this.inTurn(works[action]);
   }
 
-  async labelUnsafe() {
-    this.isPicking = this.state().hazards.length > 0;
-    this.willPick = false;
-    await this.label({ label: "unsafe", category: null }, !this.isPicking);
-  }
-
   open(record) {
-    if (this.isPicking) this.act("next");
+    if (this.labelling.isPicking) this.act("next");
     else if (record && this.state().isHidden(record)) {
       this.revealed.add(record.row);
       this.draw();
@@ -504,7 +394,7 @@ class Review {
     if (isButton && ["Enter", " "].includes(event.key)) return;
     if (event.target === this.detail.talk && /^(Arrow|Page|Home|End)/.test(event.key)) return; // it scrolls
     const leaps = { PageDown: this.list.perPage(), PageUp: -this.list.perPage(), Home: -Infinity, End: Infinity };
-    if (/^[0-9]$/.test(event.key) && (this.isPicking || this.willPick)) this.takeDigit(event.key);
+    if (/^[0-9]$/.test(event.key) && this.labelling.takesDigits) this.labelling.takeDigit(event.key);
     else if (event.key in leaps) this.inTurn(() => this.choose(this.position + leaps[event.key]));
     else if (this.keys.actions.has(pressedKey(event))) this.act(this.keys.actions.get(pressedKey(event)));
     else return;
@@ -533,15 +423,6 @@ class Review {
     this.isOverdue = isWaiting;
     this.showTrouble(null);
   }
-}
-
-/** What of a row's record a label changes. */
-function drawn(fields) {
-  return {
-    ...("label" in fields && { label: fields.label, label_category: fields.category ?? null }),
-    ...("flag" in fields && { flag: fields.flag }),
-    ...("note" in fields && { noted: Boolean(fields.note) }),
-  };
 }
 
 /** Hide the static picture of this review: it is for pages where no widget is alive. */

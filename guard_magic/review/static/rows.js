@@ -5,7 +5,7 @@ const SETTLE = 30; // ms without scrolling before a page is asked for
 const MOST_PAGES = 40;
 
 export class Rows {
-  /** `ask(type, fields)` promises an answer; `onArrival()` is called when rows came, `onTrouble(error)` when refused. */
+  /** `ask(type, fields)` promises an answer; `onArrival()` is called when rows came, `onTrouble(error)` else. */
   constructor(ask, onArrival, onTrouble) {
     this.ask = ask;
     this.onArrival = onArrival;
