@@ -47,7 +47,8 @@ _QUESTION = re.compile("questions?|query|queries|instructions?|inputs?|prompts?|
 _SAID = re.compile("messages?|contents?|utterances?|body|prompts?|texts?|users?|human|speech|said|turns?")
 _ABOUT = re.compile(
     "ids?|lang|language|models?|name|time|date|at|length|len|tokens?|scores?|rating|labels?|types?|kind|url|source|"
-    "format|status|roles?|by|category|error|n|num|count|number|index|idx|hash|version|fingerprint|title|embeddings?|agreement|refusal|harm|harmful|toxicity|safety|annotation|annotator|judge"
+    "format|status|roles?|by|category|error|n|num|count|number|index|idx|hash|version|fingerprint|title|embeddings?|"
+    "agreement|refusal|harm|harmful|toxicity|safety|annotation|annotator|judge"
 )
 """Words beside those of what was said, with which a column is one about it, and does not hold it."""
 
