@@ -6,11 +6,15 @@ import math
 import numbers
 import re
 import shlex
+from collections.abc import Collection
+from typing import TypeVar
 
 from guard_magic.characters import is_word
-from guard_magic.errors import GuardError, LoadError, ScoreError, shorten
+from guard_magic.errors import ConversationError, GuardError, LoadError, ScoreError, shorten
 
-__all__ = ["MAX_NAME", "checked_flag", "checked_guard_name", "checked_share", "name_of"]
+__all__ = ["MAX_NAME", "checked_choice", "checked_flag", "checked_guard_name", "checked_share", "is_missing", "name_of"]
+
+Choice = TypeVar("Choice", bound=str)
 
 MAX_NAME = 200
 """Longest name of a guard, in characters: it stands on one line of every report."""
@@ -23,6 +27,13 @@ _USUAL = {
     "recheck": "0.05 is a usual distance from the threshold.",
     "min_verdict_mass": "0.9 is the default; 0 is for guards with random weights.",
 }
+
+
+def checked_choice(name: str, value: Choice, choices: Collection[Choice], hint: str) -> Choice:
+    """Return `value`; anything but one of the words `choices` is a `ConversationError` that says `hint`."""
+    if not isinstance(value, str) or value not in choices:
+        raise ConversationError(f"{name}={shorten(value)} is not known", hint=hint)
+    return value
 
 
 def checked_share(name: str, value: object, kind: type[GuardError] = ScoreError) -> float:
@@ -79,4 +90,14 @@ def _is_one_argument(value: str) -> bool:
     try:
         return shlex.split(value) == [value] and not value.startswith("-")
     except ValueError:
+        return False
+
+
+def is_missing(value: object) -> bool:
+    """Say whether `value` is a missing cell: None, NaN, NaT or ``pandas.NA``."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    try:
+        return isinstance(value, float) and bool(value != value)
+    except Exception:
         return False

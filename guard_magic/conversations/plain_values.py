@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from guard_magic.checks import is_missing
 from guard_magic.errors import ConversationError, shorten
 
 __all__ = ["MAX_MESSAGES", "MESSAGE_HINT", "from_pairs", "is_missing", "is_pair", "listed", "plain"]
@@ -13,16 +14,6 @@ __all__ = ["MAX_MESSAGES", "MESSAGE_HINT", "from_pairs", "is_missing", "is_pair"
 MAX_MESSAGES = 100_000
 """Most messages of a conversation, and most parts of a message: what yields more has no end."""
 MESSAGE_HINT = 'A message is {"role": "user", "content": "…"} or {"from": "human", "value": "…"}.'
-
-
-def is_missing(value: object) -> bool:
-    """Say whether `value` is a missing cell: None, NaN, NaT or ``pandas.NA``."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    try:
-        return isinstance(value, float) and bool(value != value)
-    except Exception:
-        return False
 
 
 def plain(text: str) -> str:

@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from guard_magic.characters import is_blank
+from guard_magic.checks import checked_choice
 from guard_magic.conversations.conversation import Conversation, Message, Role
-from guard_magic.errors import ConversationError, shorten
+from guard_magic.errors import ConversationError
 
 __all__ = [
     "Assess",
@@ -214,18 +215,13 @@ def _check_end(conversation: Conversation) -> None:
 
 def checked_roles(roles: RoleRules) -> RoleRules:
     """Return `roles`; anything but ``"merge"`` and ``"strict"`` is a `ConversationError`."""
-    if not isinstance(roles, str) or roles not in get_args(RoleRules):
-        raise ConversationError(f"roles={shorten(roles)} is not known", hint='Use roles="merge" or roles="strict".')
-    return roles
+    return checked_choice("roles", roles, get_args(RoleRules), 'Use roles="merge" or roles="strict".')
 
 
 def checked_assess(assess: Assess) -> Assess:
     """Return `assess`; anything but ``"last"``, ``"user"`` and ``"assistant"`` is a `ConversationError`."""
-    if not isinstance(assess, str) or assess not in get_args(Assess):
-        raise ConversationError(
-            f"assess={shorten(assess)} is not known", hint='Use assess="last", assess="user" or assess="assistant".'
-        )
-    return assess
+    hint = 'Use assess="last", assess="user" or assess="assistant".'
+    return checked_choice("assess", assess, get_args(Assess), hint)
 
 
 def turns(conversation: Conversation) -> list[Conversation | ConversationError]:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from guard_magic.checks import checked_choice
 from guard_magic.conversations.conversation import Conversation
 from guard_magic.conversations.cutting import MAX_WINDOWS, Cutter, Fits, Parts, amount, cut
-from guard_magic.errors import ConversationError, shorten
+from guard_magic.errors import ConversationError
 
 __all__ = ["MAX_WINDOWS", "Fits", "Overflow", "Window", "checked_overflow", "plan_windows"]
 
@@ -88,11 +89,8 @@ def plan_windows(conversation: Conversation, fits: Fits, overflow: Overflow) -> 
 
 def checked_overflow(overflow: Overflow) -> Overflow:
     """Return `overflow`; anything but ``"error"``, ``"window"`` and ``"truncate"`` is a `ConversationError`."""
-    if not isinstance(overflow, str) or overflow not in get_args(Overflow):
-        raise ConversationError(
-            f"overflow={shorten(overflow)} is not known", hint='Use overflow="error", overflow="window" or "truncate".'
-        )
-    return overflow
+    hint = 'Use overflow="error", overflow="window" or "truncate".'
+    return checked_choice("overflow", overflow, get_args(Overflow), hint)
 
 
 def _describe_window(conversation: Conversation, parts: Parts) -> str:

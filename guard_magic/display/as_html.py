@@ -22,9 +22,9 @@ from guard_magic.display.wording import (
     number_text,
     other_hazards,
     rest_note,
+    shown_hazards,
     summary,
     table_rows,
-    telling_hazards,
     unscored_reason,
     verdict_word,
     what_was_read,
@@ -85,7 +85,7 @@ def verdict_html(verdict: Verdict) -> str:
     """
     parts = [
         _head_html(verdict),
-        _line(_bdi(unscored_reason(verdict))),
+        _line(isolated(unscored_reason(verdict))),
         _hazards_html(verdict),
         _line(_small(what_was_read(verdict))),
         _conversation_html(verdict),
@@ -98,28 +98,28 @@ def verdict_html(verdict: Verdict) -> str:
 def verdicts_html(verdicts: Verdicts, limit: int = 20) -> str:
     """Return a table of the first `limit` verdicts as an HTML fragment, with counts above it."""
     rows = [
-        {name: _bdi(text) for name, text in row.items()} | {"score": _score_html(v), "category": _category_html(v)}
+        {name: isolated(text) for name, text in row.items()} | {"score": _score_html(v), "category": _category_html(v)}
         for row, v in zip(table_rows(verdicts, limit), verdicts, strict=False)
     ]
     return _card(
-        "verdicts", _line(_bdi(summary(verdicts))), _table_html(rows), _line(_small(more_rows(verdicts, limit)))
+        "verdicts", _line(isolated(summary(verdicts))), _table_html(rows), _line(_small(more_rows(verdicts, limit)))
     )
 
 
-def status_html(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return the resident guards as an HTML table; `rows` share their keys, which are the columns in order."""
-    cells = [{_bdi(name): _bdi(value) for name, value in row.items()} for row in rows]
-    return _card("guards", _table_html(cells) if rows else _line(NO_GUARD))
-
-
-def _bdi(text: str) -> str:
-    """Return untrusted `text` escaped and isolated; "" stays ""."""
+def isolated(text: str) -> str:
+    """Return untrusted `text` escaped, isolated, and with its hidden characters spelled out; "" stays ""."""
     escaped = html.escape(text.replace("\r\n", "\n"), quote=True)
     return f"<bdi>{HIDDEN.sub(lambda match: f'<mark>{spell(match)}</mark>', escaped)}</bdi>" if text else ""
 
 
+def status_html(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return the resident guards as an HTML table; `rows` share their keys, which are the columns in order."""
+    cells = [{isolated(name): isolated(value) for name, value in row.items()} for row in rows]
+    return _card("guards", _table_html(cells) if rows else _line(NO_GUARD))
+
+
 def _small(text: str) -> str:
-    return f"<small>{_bdi(text)}</small>" if text else ""
+    return f"<small>{isolated(text)}</small>" if text else ""
 
 
 def _line(content: str) -> str:
@@ -147,21 +147,20 @@ def _head_html(verdict: Verdict) -> str:
     if score is None:
         return _line(word)
     number, bar = number_text(score, verdict.threshold), _bar_html(score, verdict.threshold)
-    return _line(
-        f"{word} <small>score</small> <b>{number}</b> {bar} {_bdi(category_words(verdict)) if verdict.flagged else ''}"
-    )
+    hazard = isolated(category_words(verdict)) if verdict.flagged else ""
+    return _line(f"{word} <small>score</small> <b>{number}</b> {bar} {hazard}")
 
 
 def _hazards_html(verdict: Verdict) -> str:
-    telling, others = telling_hazards(verdict)
-    shown, hidden = ("".join(_hazard_html(*pair, verdict.policy) for pair in part) for part in (telling, others))
-    rest = f"\n<details><summary>{other_hazards(telling, others)}</summary>{_HAZARDS}{hidden}</table></details>"
-    return (f"{_HAZARDS}{shown}</table>" if shown else "") + (rest if hidden else "")
+    shown, others = shown_hazards(verdict)
+    rows, hidden = ("".join(_hazard_html(*pair, verdict.policy) for pair in part) for part in (shown, others))
+    rest = f"\n<details><summary>{other_hazards(shown, others)}</summary>{_HAZARDS}{hidden}</table></details>"
+    return (f"{_HAZARDS}{rows}</table>" if rows else "") + (rest if hidden else "")
 
 
 def _hazard_html(code: str, score: float, policy: Policy | None) -> str:
     number = _number_html(number_text(score), _bar_html(score))
-    return f"\n<tr><td>{_bdi(hazard_name(code, policy))}</td> <td>{number}</td></tr>"
+    return f"\n<tr><td>{isolated(hazard_name(code, policy))}</td> <td>{number}</td></tr>"
 
 
 def _number_html(number: str, bar: str, name: str = "") -> str:
@@ -177,7 +176,7 @@ def _score_html(verdict: Verdict) -> str:
 
 
 def _category_html(verdict: Verdict) -> str:
-    return f'<span class="gm-word {_class(verdict_word(verdict))}">{_bdi(category_words(verdict))}</span>'
+    return f'<span class="gm-word {_class(verdict_word(verdict))}">{isolated(category_words(verdict))}</span>'
 
 
 def _conversation_html(verdict: Verdict) -> str:
@@ -195,9 +194,10 @@ def _conversation_html(verdict: Verdict) -> str:
 
 def _message_html(message: Message, limits: tuple[int, int], mark: str = "") -> str:
     head, rest = cut_message(message.content, limits)
-    more = f"<details><summary>{rest_note(rest)}</summary><pre>{_bdi(rest[:N_MORE])}</pre></details>" if rest else ""
-    role = f"<b>{_bdi(message.role)}</b>{f' <small>({mark})</small>' if mark else ''}"
-    return f'<div class="gm-message"><div>{role}</div> <div><pre>{_bdi(head)}</pre>{more}</div></div>'
+    first = isolated(rest[:N_MORE])
+    more = f"<details><summary>{rest_note(rest)}</summary><pre>{first}</pre></details>" if rest else ""
+    role = f"<b>{isolated(message.role)}</b>{f' <small>({mark})</small>' if mark else ''}"
+    return f'<div class="gm-message"><div>{role}</div> <div><pre>{isolated(head)}</pre>{more}</div></div>'
 
 
 def _table_html(rows: Sequence[Mapping[str, str]]) -> str:

@@ -24,9 +24,9 @@ from guard_magic.display.wording import (
     other_hazards,
     rest_note,
     score_text,
+    shown_hazards,
     summary,
     table_rows,
-    telling_hazards,
     unscored_reason,
     verdict_word,
     visible,
@@ -73,11 +73,11 @@ def head_text(verdict: Verdict) -> str:
 
 
 def _hazards_text(verdict: Verdict) -> list[str]:
-    telling, others = telling_hazards(verdict)
-    names = [visible(hazard_name(code, verdict.policy)) for code, _ in telling]
-    bars = [f"{number_text(score):<8} {bar_text(score, 20)}" for _, score in telling]
+    shown, others = shown_hazards(verdict)
+    names = [visible(hazard_name(code, verdict.policy)) for code, _ in shown]
+    bars = [f"{number_text(score):<8} {bar_text(score, 20)}" for _, score in shown]
     lines = [f"  {_fit(name, 32)} {bar}" for name, bar in zip(names, bars, strict=True)]
-    return [*lines, *_wrap(other_hazards(telling, others), "  ")] if telling else []
+    return [*lines, *_wrap(other_hazards(shown, others), "  ")] if shown else []
 
 
 def _conversation_text(verdict: Verdict) -> list[str]:

@@ -12,7 +12,7 @@ from guard_magic.verdict import Verdict, Verdicts
 
 SAFE, UNSAFE, NOT_SCORED = "safe", "unsafe", "not scored"
 NO_GUARD = "No guard is resident yet; the embedded one loads at first use."
-TELLING_SCORE = 0.05  # hazards from here on get a bar at once; the others wait behind a click
+SHOWN_SCORE = 0.05  # hazards from here on get a bar at once; the others wait behind a click
 N_CONTEXT = 4  # earlier messages shown at once, of at most CONTEXT (characters, lines) each
 CONTEXT, ASSESSED, N_MORE = (400, 6), (1500, 20), 20_000
 
@@ -65,21 +65,19 @@ def hazard_name(code: str, policy: Policy | None) -> str:
     return str(policy.category(code)) if policy is not None and code in policy else code
 
 
-def telling_hazards(verdict: Verdict) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+def shown_hazards(verdict: Verdict) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """Return (code, score) pairs, highest first: up to three that tell something, and the others."""
     ranked = sorted(verdict.category_scores.items(), key=lambda pair: -pair[1])
-    n_telling = sum(1 for _, score in ranked[:3] if score >= TELLING_SCORE)
-    if verdict.flagged and n_telling == 1:  # the headline has said it
-        n_telling = 0
-    return ([], []) if whole_score(verdict) is None else (ranked[:n_telling], ranked[n_telling:])
+    n_shown = sum(1 for _, score in ranked[:3] if score >= SHOWN_SCORE)
+    if verdict.flagged and n_shown == 1:  # the headline has said it
+        n_shown = 0
+    return ([], []) if whole_score(verdict) is None else (ranked[:n_shown], ranked[n_shown:])
 
 
-def other_hazards(telling: Sequence[object], others: Sequence[tuple[str, float]]) -> str:
+def other_hazards(shown: Sequence[object], others: Sequence[tuple[str, float]]) -> str:
     """Count the hazards that are not shown, with the highest of them."""
     return (
-        f"{len(others)} {'other ' if telling else ''}hazards, each at most {number_text(others[0][1])}"
-        if others
-        else ""
+        f"{len(others)} {'other ' if shown else ''}hazards, each at most {number_text(others[0][1])}" if others else ""
     )
 
 

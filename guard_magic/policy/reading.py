@@ -7,13 +7,13 @@ that is not text, a key that stands twice, or a word that has no place here is a
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import yaml  # type: ignore[import-untyped] # its stubs are a package of their own
 
+from guard_magic.checks import is_missing
 from guard_magic.errors import PolicyError, shorten
 from guard_magic.policy.taxonomies import BUILT_IN
 from guard_magic.policy.values import Category, Policy
@@ -103,8 +103,8 @@ def _category(code: object, said: object) -> Category:
         raise PolicyError(f"hazard {shorten(code)} has no name", hint=_FORMS)
     name = _text(said["name"], f"the name of hazard {shorten(code)}")
     description, distressing = said.get("description"), said.get("distressing")
-    told = "" if _is_missing(description) else _text(description, f"the description of hazard {shorten(code)}")
-    return Category(code, name, told, False if _is_missing(distressing) else _truth(distressing))
+    told = "" if is_missing(description) else _text(description, f"the description of hazard {shorten(code)}")
+    return Category(code, name, told, False if is_missing(distressing) else _truth(distressing))
 
 
 def _text(value: object, what: str) -> str:
@@ -125,10 +125,6 @@ def _refuse_others(value: Mapping[object, object], known: tuple[str, ...], where
     others = [key for key in value if key not in known]
     if others:
         raise PolicyError(f"{where} has an unknown key {shorten(others[0])}", hint=f"Known: {', '.join(known)}.")
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def _read_frame(frame: pd.DataFrame) -> Policy:

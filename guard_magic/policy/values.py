@@ -95,7 +95,7 @@ class Policy:
     Parameters
     ----------
     name
-        What it is called, in one line; edits make a telling one.
+        What it is called, in one line; edits make one that says what was edited.
     categories
         The hazards, at least one and at most 100, each code once.
 

@@ -5,13 +5,11 @@ nbconvert, GitHub and a dead kernel show it. The bars are characters: they stand
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guard_magic.characters import HIDDEN, spell
 from guard_magic.display import status_text
-from guard_magic.display.as_html import STYLE
+from guard_magic.display.as_html import STYLE, isolated
 from guard_magic.display.wording import bar_text, number_text, one_line
 
 __all__ = ["MAX_ROWS", "StaticReview"]
@@ -55,8 +53,8 @@ class StaticReview:
         return (
             f'<div class="gm-card gm-review" role="group" aria-label="review" data-guard-magic-review="{self._mark}">'
             f"{STYLE}"
-            f'<p class="gm-line">{_bdi(self._summary)}</p>\n{table if self._rows else ""}\n'
-            f'<p class="gm-line"><small>{_bdi(self._more)}</small></p></div>'
+            f'<p class="gm-line">{isolated(self._summary)}</p>\n{table if self._rows else ""}\n'
+            f'<p class="gm-line"><small>{isolated(self._more)}</small></p></div>'
         )
 
 
@@ -84,15 +82,9 @@ def _words(head: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _row_html(row: Mapping[str, str], is_blurred: bool) -> str:
-    cells = {name: _bdi(words) for name, words in row.items()}
+    cells = {name: isolated(words) for name, words in row.items()}
     if "score" in cells:
         cells["score"] = f'<span class="gm-tight">{cells["score"]}</span>'
     if is_blurred:
         cells["text"] = f"<details><summary>hidden; show</summary>{cells['text']}</details>"
     return f"<tr>{' '.join(f'<td>{cell}</td>' for cell in cells.values())}</tr>"
-
-
-def _bdi(text: str) -> str:
-    """Return untrusted `text` escaped, isolated, and with its hidden characters spelled out; "" stays ""."""
-    escaped = html.escape(text, quote=True)
-    return f"<bdi>{HIDDEN.sub(lambda match: f'<mark>{spell(match)}</mark>', escaped)}</bdi>" if text else ""

@@ -16,7 +16,7 @@ from guard_magic.characters import is_blank
 from guard_magic.conversations.conversation import looks_like_conversation, parse_messages
 from guard_magic.conversations.message_forms import plain
 from guard_magic.errors import ConversationError
-from guard_magic.tables.columns import has_word, name_words, places_of, sample_of, texts_of
+from guard_magic.tables.columns import column_of, has_word, name_words, places_of, sample_of, texts_of
 
 __all__ = [
     "answer_columns",
@@ -55,18 +55,18 @@ _ABOUT = re.compile(
 
 def answer_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns that hold answers, by their names and because they hold text or messages."""
-    return [name for name in _called(frame, _ANSWER) if _holds_text(_column(frame, name))]
+    return [name for name in _called(frame, _ANSWER) if _holds_text(column_of(frame, name))]
 
 
 def context_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns that hold what stood ahead of a prompt: instructions, what was said before, documents."""
     names = [*_called(frame, _INSTRUCTION), *_called(frame, _BEFORE)]
-    return [name for name in dict.fromkeys(names) if _holds_text(_column(frame, name))]
+    return [name for name in dict.fromkeys(names) if _holds_text(column_of(frame, name))]
 
 
 def question_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns that may hold what a user asked, by their names and because they hold text."""
-    return [name for name in _called(frame, _QUESTION) if texts_of(sample_of(_column(frame, name)))]
+    return [name for name in _called(frame, _QUESTION) if texts_of(sample_of(column_of(frame, name)))]
 
 
 def other_text_columns(frame: pd.DataFrame) -> list[str]:
@@ -74,7 +74,7 @@ def other_text_columns(frame: pd.DataFrame) -> list[str]:
     return [
         name
         for name in _called(frame, _SAID)
-        if texts_of(sample_of(_column(frame, name))) and says_something(_column(frame, name))
+        if texts_of(sample_of(column_of(frame, name))) and says_something(column_of(frame, name))
     ]
 
 
@@ -151,11 +151,6 @@ def _is_called(name: object, words: re.Pattern[str], frame: pd.DataFrame) -> boo
     at = next((i for i, word in enumerate(said) if words.fullmatch(word)), None)
     is_about = at is None or said[0] in ("n", "num", "has", "is") or any(map(_ABOUT.fullmatch, said[at:]))
     return not is_about and len(places_of(frame.columns, name)) == 1
-
-
-def _column(frame: pd.DataFrame, name: object) -> pd.Series:
-    (place,) = places_of(frame.columns, name)
-    return frame.iloc[:, place]
 
 
 def _holds_text(column: pd.Series) -> bool:

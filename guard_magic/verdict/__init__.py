@@ -25,3 +25,6 @@ __all__ = [
     "reason_of",
     "unscored",
 ]
+
+for _public in (Reading, Verdict, Verdicts):  # by this name they are pickled, and displays are registered for them
+    _public.__module__ = __name__
