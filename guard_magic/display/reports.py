@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guard_magic.display.as_html import _bdi, _card, _line, _small, _table_html
+from guard_magic.display.as_html import _card, _line, _small, _table_html, isolated
 from guard_magic.display.as_text import _table_text, _wrap
 from guard_magic.evaluation.report import Report, frame_rows
 from guard_magic.evaluation.thresholds import Choice
@@ -20,7 +20,7 @@ def report_html(report: Report) -> str:
     groups = _folded("by group", report.group_table()) if report.groups is not None else ""
     hazards = frame_rows(report.confusion.reset_index()) if report.confusion is not None else []
     parts = [
-        _line(_bdi(report.head)),
+        _line(isolated(report.head)),
         _rows_html(report.table()),
         groups,
         _folded("labelled hazards (rows) by what the guard said (columns)", hazards),
@@ -40,7 +40,7 @@ def report_text(report: Report) -> str:
 def choice_html(choice: Choice) -> str:
     """Return a threshold's reasons as an HTML fragment."""
     first, *others = choice.lines()
-    return _card("threshold", _line(f"<b>{_bdi(first)}</b>"), *(_line(_small(line)) for line in others))
+    return _card("threshold", _line(f"<b>{isolated(first)}</b>"), *(_line(_small(line)) for line in others))
 
 
 def choice_text(choice: Choice) -> str:
@@ -57,11 +57,11 @@ def _next_steps(report: Report) -> str:
 
 
 def _rows_html(rows: Rows) -> str:
-    return _table_html([{_bdi(name): _bdi(cell) for name, cell in row.items()} for row in rows])
+    return _table_html([{isolated(name): isolated(cell) for name, cell in row.items()} for row in rows])
 
 
 def _folded(name: str, rows: Rows) -> str:
-    return f"<details><summary>{_bdi(name)}</summary>{_rows_html(rows)}</details>" if rows else ""
+    return f"<details><summary>{isolated(name)}</summary>{_rows_html(rows)}</details>" if rows else ""
 
 
 def printers() -> list[tuple[type, Any, Any]]:
