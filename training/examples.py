@@ -32,8 +32,15 @@ CAPS = {
     "cyberseceval_instruct": 300,
     "cyberseceval_frr": 200,
     "dolly_6k": 5000,
+    # languages that came with hardly a harmless row: "foreign means unsafe" was learned from these
+    "ailuminate_demo_fr": 300,
+    "catqa_zh": 60,
+    "catqa_vi": 60,
+    "multijail": 600,
 }
 REPEATS = {"contrast": 3, "ailuminate_demo_en": 3, "rbr_gold_prompts": 2}
+OFTEN = {"natlang": 6, "everylang": 6, "warmlong": 6, "warmth": 6}
+"""The same for contrast rows by the first word of their group: kinds that are few and were missed most."""
 FRAMED = 1500  # pairs of a harmful and a harmless message in the same frame, in an epoch
 NATURAL = ("contrast", "dolly_6k", "self_instruct_user", "gpteacher_roleplay")
 
@@ -206,7 +213,8 @@ def draw_epoch(rows: Sequence[Row], rng: random.Random) -> list[Row]:
     drawn: list[Row] = []
     for (source, _), members in sorted(groups.items()):
         chosen = rng.sample(members, min(len(members), CAPS.get(source, len(members))))
-        drawn += chosen * REPEATS.get(source, 1)
+        for row in chosen:
+            drawn += [row] * OFTEN.get(str(row.get("group", "")).split("-")[0], REPEATS.get(source, 1))
     drawn = [_vary(row, drawn, rng) for row in drawn]
     drawn += _replies(rows, 1500, rng)
     drawn += framed_pairs(rows, FRAMED, rng)
