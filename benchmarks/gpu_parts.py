@@ -234,9 +234,9 @@ def text(bench: Bench, found: Found) -> None:
         for n_new in (max(map(len, forced_answers(bench.guard).values())), whole):
             generate.MAX_NEW_TOKENS = n_new
             began = time.perf_counter()
-            texts = bench.guard.write([bench.encoded[i] for i in flagged], [read[i] for i in flagged])
+            batches = list(bench.guard.write([bench.encoded[i] for i in flagged], [read[i] for i in flagged]))
             took = time.perf_counter() - began
-            n_written = sum(text is not None for text in texts)
+            n_written = sum(text is not None for batch in batches for _, text in batch)
             found[f"{n_new}_tokens"] = {"rows_per_s": n_written / took, "n": n_written, "n_asked": len(flagged)}
     finally:
         generate.MAX_NEW_TOKENS = whole

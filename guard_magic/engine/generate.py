@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ MAX_NEW_TOKENS = 50
 
 def generate_texts(
     model: Any, tokenizer: Any, prompts: Sequence[tuple[int, ...]], *, budget: int | None = None
-) -> list[str | None]:
-    """Continue each prompt greedily and decode what is new.
+) -> Iterator[tuple[list[int], list[str | None]]]:
+    """Continue each prompt greedily and decode what is new, yielding after each batch.
 
     Parameters
     ----------
@@ -31,23 +31,23 @@ def generate_texts(
     budget
         Padded tokens a batch; None to choose by the device.
 
-    Returns
-    -------
-    list of str or None
-        In the order of `prompts`, without special tokens, stripped; None where memory ran out for the row.
+    Yields
+    ------
+    tuple
+        Positions in `prompts`, each exactly once over all batches, and the texts there, without special tokens,
+        stripped; None where memory ran out for the row.
     """
-    texts: list[str | None] = [None] * len(prompts)
     lengths = [len(prompt) + MAX_NEW_TOKENS for prompt in prompts]
     pending = list(reversed(plan_batches(lengths, budget or token_budget(model))))
     while pending:
         batch = pending.pop()
         new = _try_generate(model, tokenizer, [prompts[i] for i in batch])
         if new is not None:
-            for i, text in zip(batch, new, strict=True):
-                texts[i] = text
+            yield batch, list(new)
         elif len(batch) > 1:
             pending += reversed(halve(batch))
-    return texts
+        else:
+            yield batch, [None]
 
 
 def _try_generate(model: Any, tokenizer: Any, prompts: Sequence[tuple[int, ...]]) -> list[str] | None:

@@ -239,15 +239,19 @@ class LocalEngine:
         while waiting:
             yield waiting.popleft()()
 
-    def write(self, tokenizer: Any, prompts: Sequence[tuple[int, ...]]) -> list[str | None]:
+    def write(self, tokenizer: Any, prompts: Sequence[tuple[int, ...]]) -> Iterator[tuple[list[int], list[str | None]]]:
         """Continue each prompt greedily, as `generate_texts` does; raises as `look` and `check` besides."""
-        snapshot = self.look(closely=True)
-        try:
-            with self.lock:
-                note_threads(snapshot.own.device)
-                return generate_texts(snapshot.own, tokenizer, prompts)
-        finally:
-            self.check(snapshot)
+        batches = generate_texts((snapshot := self.look(closely=True)).own, tokenizer, prompts)
+        while True:
+            try:
+                with self.lock:
+                    note_threads(snapshot.own.device)
+                    batch = next(batches, None)
+            finally:
+                self.check(snapshot)
+            if batch is None:
+                return
+            yield batch
 
     def close(self) -> None:
         """Drop the model and all that was made of it, behind the batch under way in another thread."""

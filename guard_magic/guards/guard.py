@@ -256,12 +256,18 @@ class Guard:
 
     def write(
         self, rows: Sequence[Encoded], readings: Sequence[Reading], *, policy: Policy | None = None
-    ) -> list[str | None]:
-        """Return the text the guard writes for each row.
+    ) -> Iterator[list[tuple[int, str | None]]]:
+        """Write the guard's text of each row, yielding after each batch.
 
         It is decoded for rows whose more probable verdict is not safe, whatever the threshold; for the
         others it is ``"safe"``, the verdict that greedy decoding begins with. Where a guard is asked hazard by
         hazard, it is the answer about the hazard with the highest score.
+
+        Yields
+        ------
+        list of (int, str or None)
+            Position in `rows`, each exactly once, and the text; None where memory ran out for the row. First those
+            that are known without decoding, even if there are none.
         """
         return write_rows(self.engine, self._tokenizer, self.questionnaire(policy), rows, readings)
 

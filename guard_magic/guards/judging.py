@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from guard_magic.errors import ConversationError, ScoreError
 from guard_magic.guards.encoded import Encoded
@@ -20,7 +20,10 @@ from guard_magic.verdict import Reading, Verdict, judge, unscored
 if TYPE_CHECKING:
     from guard_magic.guards.guard import Guard
 
-__all__ = ["Known", "Listener", "Prompts", "judge_rows"]
+__all__ = ["Known", "Listener", "More", "Prompts", "judge_rows"]
+
+More = Literal["again", "written"]
+"""What may be done for a prompt once it was read."""
 
 _ALONE = b"alone"
 """Behind a key: the reading of the same prompts alone and in float32."""
@@ -52,6 +55,8 @@ class _Nothing:
     def begin(self, prompts: Prompts) -> None: ...
     def expect(self, rows: object, prompts: Prompts, found: object) -> None: ...
     def finish(self, n_rows: int, read: Sequence[int] = ()) -> None: ...
+    def expect_more(self, kind: More, prompts: Sequence[int]) -> None: ...
+    def finish_more(self, kind: More, prompts: Sequence[int]) -> None: ...
 
 
 class Listener(Protocol):
@@ -65,6 +70,12 @@ class Listener(Protocol):
 
     def finish(self, n_rows: int, read: Sequence[int] = ()) -> None:
         """Hear that rows are done, and which prompts were read for them; may raise an interrupt."""
+
+    def expect_more(self, kind: More, prompts: Sequence[int]) -> None:
+        """Hear, once all are read, which prompts will be read again or written for, before any is."""
+
+    def finish_more(self, kind: More, prompts: Sequence[int]) -> None:
+        """Hear for which prompts that was done; may raise an interrupt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +215,11 @@ class _Reader:
         again: dict[int, Reading | ScoreError] = dict(self._found(near, _ALONE))
         missing = [i for i in near if i not in again]
         encoded = [self.prompts.encoded[i] for i in missing]
+        self.listener.expect_more("again", missing)
         for batch in self.request.guard.read(encoded, policy=self.request.other_policy, alone=True):
             read = [missing[position] for position, _ in batch]
             self._keep(again, read, [result for _, result in batch], _ALONE)
-            self.listener.finish(0)
+            self.listener.finish_more("again", read)
         for i, result in again.items():
             if isinstance(result, Reading):
                 results[i] = result
@@ -221,11 +233,18 @@ class _Reader:
             (i, result) for i in chosen for result in [results[i]] if isinstance(result, Reading) and texts[i] is None
         ]
         encoded, readings = [self.prompts.encoded[i] for i, _ in wanted], [reading for _, reading in wanted]
-        written = self.request.guard.write(encoded, readings, policy=self.request.other_policy)
-        for (i, _), text in zip(wanted, written, strict=True):
-            texts[i] = text
-            if text is not None:
-                self.known.put_text(keys[i], text)
+        left = {i for i, _ in wanted}
+        for number, batch in enumerate(self.request.guard.write(encoded, readings, policy=self.request.other_policy)):
+            done = [wanted[position][0] for position, _ in batch]
+            for i, (_, text) in zip(done, batch, strict=True):
+                texts[i] = text
+                if text is not None:
+                    self.known.put_text(keys[i], text)
+            left -= set(done)
+            if number:
+                self.listener.finish_more("written", done)
+            else:  # what is known without decoding
+                self.listener.expect_more("written", sorted(left))
         return [texts[i] for i in chosen]
 
     def _found(self, positions: Iterable[int], kind: bytes = b"") -> list[tuple[int, Reading]]:

@@ -70,7 +70,7 @@ def write_rows(
     questionnaire: Questionnaire,
     rows: Sequence[Encoded],
     readings: Sequence[Reading],
-) -> list[str | None]:
+) -> Iterator[list[tuple[int, str | None]]]:
     """Return the text the guard writes for each row, as `Guard.write` says.
 
     Parameters
@@ -83,15 +83,16 @@ def write_rows(
         Encoded conversations, and what was read of each.
     """
     known = [questionnaire.written(reading) for reading in readings]
-    texts = [text for _, text in known]
-    unknown = [i for i, text in enumerate(texts) if text is None]
+    yield [(i, text) for i, (_, text) in enumerate(known) if text is not None]
+    unknown = [i for i, (_, text) in enumerate(known) if text is None]
     encoded = [rows[i].prompts[known[i][0]].ids for i in unknown]
     groups = list(group_positions(encoded).items())
-    written = engine.write(tokenizer, [ids for ids, _ in groups])
-    for (_, group), text in zip(groups, written, strict=True):
-        for i in group:
-            texts[unknown[i]] = None if text is None else questionnaire.said(text)
-    return texts
+    for positions, written in engine.write(tokenizer, [ids for ids, _ in groups]):
+        yield [
+            (unknown[i], None if text is None else questionnaire.said(text))
+            for position, text in zip(positions, written, strict=True)
+            for i in groups[position][1]
+        ]
 
 
 def _reading(questionnaire: Questionnaire, row: Encoded, found: Mapping[int, Any]) -> Reading | ScoreError:

@@ -42,6 +42,7 @@ def progress_bar(
 
     guard, n_room = request.guard, request.guard.room(request.other_policy)
     sizes = measure_rows(rows, groups, n_room, request.overflow)
+    kinds = [*(["again"] if request.recheck is not None else []), *(["written"] if request.generate else [])]
     with tqdm(
         total=1.0,
         desc=label,
@@ -55,7 +56,7 @@ def progress_bar(
             bar.bar_format = _bar(progress_words(progress))
             bar.update(progress.share - bar.n)
 
-        yield Progress(sizes, guard.n_even, guard.n_context - n_room, show=show)
+        yield Progress(sizes, guard.n_even, guard.n_context - n_room, kinds=kinds, show=show)
 
 
 def _bar(words: str) -> str:

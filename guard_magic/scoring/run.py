@@ -16,11 +16,11 @@ from guard_magic.scoring.cache import CallCache, ScoreCache
 from guard_magic.scoring.interrupts import Interrupts, interrupts_held
 from guard_magic.scoring.notices import warn_changed, warn_cut, warn_not_rechecked
 from guard_magic.scoring.preparing import Counts, chunks_ahead
-from guard_magic.scoring.progress import NOTHING, Cost, Watch, cost_of
+from guard_magic.scoring.progress import NOTHING, Cost, Watch, cost_of, cost_of_more
 from guard_magic.verdict import Verdict, Verdicts
 
 if TYPE_CHECKING:
-    from guard_magic.guards.judging import Prompts
+    from guard_magic.guards.judging import More, Prompts
     from guard_magic.guards.request import EncodedRow, Request
 
 __all__ = ["score_rows"]
@@ -93,9 +93,11 @@ class _Heard:
     watch: Watch
     call: Interrupts
     costs: Sequence[Cost] = ()
+    prompts: Prompts | None = None
 
     def begin(self, prompts: Prompts) -> None:
         """Reckon what each prompt costs, before what is known of them is looked up."""
+        self.prompts = prompts
         self.costs = _costs(prompts, self.known, self.request.guard.n_even) if self.watch.listens else ()
 
     def expect(self, rows: Sequence[EncodedRow | ConversationError], prompts: Prompts, found: Iterable[int]) -> None:
@@ -111,6 +113,20 @@ class _Heard:
         """Say that rows are done, and which prompts were read for them; an interrupt that came meanwhile is raised."""
         self.watch.finish(n_rows, sum((self.costs[i] for i in read), NOTHING) if self.watch.listens else NOTHING)
         self.call.finish(n_rows)
+
+    def expect_more(self, kind: More, prompts: Sequence[int]) -> None:
+        """Say what it costs to read prompts again, or to write for them."""
+        if self.watch.listens:
+            self.watch.expect_more(kind, self._more(kind, prompts))
+
+    def finish_more(self, kind: More, prompts: Sequence[int]) -> None:
+        """Say that this was done; an interrupt that came meanwhile is raised."""
+        self.watch.finish_more(kind, self._more(kind, prompts) if self.watch.listens else NOTHING)
+        self.call.finish(0)
+
+    def _more(self, kind: More, prompts: Sequence[int]) -> Cost:
+        encoded = {self.prompts.keys[i]: self.prompts.encoded[i] for i in prompts} if self.prompts else {}
+        return sum((cost_of_more(kind, one, self.request.guard.n_even) for one in encoded.values()), NOTHING)
 
 
 def _costs(prompts: Prompts, known: CallCache, scale: float) -> list[Cost]:

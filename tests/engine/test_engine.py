@@ -323,14 +323,21 @@ def test_other_failures_are_raised(tiny: Guard, error: BaseException) -> None:
     assert tiny.score(["kill"])[0].error is None
 
 
+def written(guard: Guard, prompts: list[tuple[int, ...]]) -> list[str | None]:
+    batches = list(generate_texts(guard.model, guard.tokenizer, prompts, budget=100_000))
+    texts = {i: text for positions, found in batches for i, text in zip(positions, found, strict=True)}
+    assert sum(len(positions) for positions, _ in batches) == len(prompts), "each once"
+    return [texts[i] for i in range(len(prompts))]
+
+
 def test_text_when_memory_runs_out(tiny: Guard) -> None:
     prompts = [tuple(tiny.tokens(text)) for text in ("kill", "bomb number 3", "word " * 300)]
-    plenty = generate_texts(tiny.model, tiny.tokenizer, prompts, budget=100_000)
+    plenty = written(tiny, prompts)
     with memory_for(tiny.model, 400, torch.OutOfMemoryError()):
-        scarce = generate_texts(tiny.model, tiny.tokenizer, prompts, budget=100_000)
+        scarce = written(tiny, prompts)
     assert scarce == [plenty[0], plenty[1], None]
     with memory_for(tiny.model, 0, RuntimeError("boom")), pytest.raises(RuntimeError, match="boom"):
-        generate_texts(tiny.model, tiny.tokenizer, prompts)
+        written(tiny, prompts)
 
 
 def test_what_out_of_memory_looks_like() -> None:

@@ -188,7 +188,7 @@ def refused(work):
 
 works = {
     "score": lambda: guard.score(["hi"]),
-    "write": lambda: guard.write([row], [reading]),
+    "write": lambda: list(guard.write([row], [reading])),
     "moderate": lambda: guard_magic.moderate("hi", guard=guard),
     "load": lambda: guard_magic.load("embedded", name="another"),
     "clear": session.clear_cache,

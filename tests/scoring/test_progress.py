@@ -46,15 +46,23 @@ class Slow:
     def __init__(self, guard: Guard, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.scale, self._score = 0.0, scale, guard.engine.score
         monkeypatch.setattr(guard.engine, "score", self.score)
+        monkeypatch.setattr(guard.engine, "write", self.write)
         monkeypatch.setattr(Guard, "n_even", scale)
 
     def score(
-        self, rows: Sequence[TokenRow], continuation: Sequence[int], *args: Any, **kwargs: Any
+        self, rows: Sequence[TokenRow], continuation: Sequence[int], *args: Any, alone: bool = False
     ) -> Iterator[Scored]:
-        for scored in self._score(rows, continuation, *args, **kwargs):
+        for scored in self._score(rows, continuation, *args, alone=alone):
             for row in (rows[i] for i in scored.positions):
-                self.now += 0.01 * (len(row.ids) - row.n_prefix + len(continuation)) * (1 + len(row.ids) / self.scale)
+                n_read, pace = len(row.ids) - (0 if alone else row.n_prefix) + len(continuation), 0.1 if alone else 0.01
+                self.now += pace * n_read * (1 + len(row.ids) / self.scale)
             yield scored
+
+    def write(self, tokenizer: Any, prompts: Sequence[tuple[int, ...]]) -> Iterator[Any]:
+        """A prompt is read again; then each token takes as long, however many rows of a batch wait for it."""
+        for i, prompt in enumerate(prompts):
+            self.now += 0.01 * len(prompt) * (1 + len(prompt) / self.scale) + 0.05 * 50
+            yield [i], ["unsafe"]
 
     def clock(self) -> float:
         return self.now
@@ -66,13 +74,15 @@ def told(rows: Any, session: Session, slow: Slow, groups: Any = None, **options:
     seen: list[tuple[float, ...]] = []
     sizes = measure_rows(rows, groups, guard.room(), request.overflow)
 
+    kinds = [*(["again"] if request.recheck is not None else []), *(["written"] if request.generate else [])]
+
     def show(progress: Progress) -> None:
         left = progress.seconds_left
         seen.append((slow.now, progress.share, np.nan if left is None else left, progress.n_done))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GuardWarning)
-        watch = Progress(sizes, guard.n_even, guard.n_context - guard.room(), show=show, clock=slow.clock)
+        watch = Progress(sizes, guard.n_even, guard.n_context - guard.room(), kinds=kinds, show=show, clock=slow.clock)
         score_rows(rows, request, session.cache, groups=groups, watch=watch)
     return seen
 
@@ -126,6 +136,51 @@ def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tiny: 
 def test_time_left_is_within_a_factor_of_two(name: str, session: Session, slow: Slow) -> None:
     rows = read_series(pd.Series(TABLES[name](), dtype=object))
     assert max(errors_of(told(rows, session, slow))) < 2
+
+
+WRITTEN: dict[str, Any] = {"generate": True}
+AGAIN: dict[str, Any] = {"recheck": 0.2}
+ORDERS = ("any order", "longest first", "shortest first", "each row three times")
+MORE = [("any order", AGAIN), *((name, how) for name in ORDERS for how in (WRITTEN, {**WRITTEN, "recheck": 0.1}))]
+
+
+@pytest.mark.parametrize(("name", "options"), MORE)
+def test_rows_that_are_written_for_or_read_again(
+    name: str, options: dict[str, Any], session: Session, slow: Slow
+) -> None:
+    """Where scores go with length, how many of a sorted table's rows are near the threshold shows at its end alone."""
+    session.threshold = 0.2
+    seen = told(read_series(pd.Series(TABLES[name](), dtype=object)), session, slow, **options)
+    known = [row for row in seen if not np.isnan(row[2])]
+    assert max(errors_of([(0.0, 0.0, 1.0, 0), *known])) < 2
+    assert known[0][0] < 0.1 * seen[-1][0], "soon"
+    assert all(0 <= share <= 1 for _, share, _, _ in seen)
+    assert seen[-1][1:3] == (1.0, 0.0)
+    assert all(left > 0 for now, _, left, _ in known if now < seen[-1][0]), "it is not over yet"
+
+
+def test_text_that_was_written_is_kept_when_it_is_interrupted(
+    session: Session, tiny: Guard, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = read_series(pd.Series(long_tailed(30)))
+    asked: list[int] = []
+
+    class Stop(Watch):
+        n_seen = 0
+
+        def finish_more(self, kind: str, cost: Cost) -> None:
+            self.n_seen += 1
+            if self.n_seen == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_rows(rows, session.request(generate=True), session.cache, watch=Stop())
+    monkeypatch.setattr(
+        tiny.engine, "write", lambda t, prompts: asked.extend(map(len, prompts)) or slow.write(t, prompts)
+    )
+    verdicts = score_rows(rows, session.request(generate=True), session.cache)
+    assert {verdict.generated_text for verdict in verdicts} == {"safe", "unsafe"}
+    assert len(asked) == sum(verdict.generated_text == "unsafe" for verdict in verdicts) - 5
 
 
 def test_broken_rows_first(session: Session, slow: Slow) -> None:

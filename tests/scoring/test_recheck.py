@@ -18,7 +18,7 @@ from guard_magic.errors import GuardWarning, ScoreError
 from guard_magic.guards.guard import Guard
 from guard_magic.guards.request import Request
 from guard_magic.scoring.cache import ScoreCache
-from guard_magic.scoring.progress import NOTHING, Cost, Watch
+from guard_magic.scoring.progress import Cost, Watch
 from guard_magic.scoring.run import score_rows
 from guard_magic.verdict import Verdicts
 
@@ -149,8 +149,8 @@ def test_an_interrupt_between_two_rows_keeps_what_was_read(low: Guard) -> None:
     class Stop(Watch):
         n_seen = 0
 
-        def finish(self, n_rows: int, cost: Cost = NOTHING) -> None:
-            self.n_seen += n_rows == 0
+        def finish_more(self, kind: str, cost: Cost) -> None:
+            self.n_seen += 1
             if self.n_seen == 4:
                 raise KeyboardInterrupt
 
