@@ -9,6 +9,7 @@ import pandas as pd
 
 from guard_magic.calls import by_name
 from guard_magic.conversations.roles import Assess, RoleRules
+from guard_magic.errors import ColumnError
 from guard_magic.scoring.session import current_session
 from guard_magic.tables.column_plan import MissingResponse
 from guard_magic.tables.score import split_names
@@ -85,4 +86,12 @@ def calibrate(
     names, options = split_names(locals())
     from guard_magic.evaluation.calibrating import calibrate_frame
 
-    return calibrate_frame(current_session(), options.pop("table"), names, **options)
+    return calibrate_frame(current_session(), _checked_frame(options.pop("table")), names, **options)
+
+
+def _checked_frame(table: object) -> pd.DataFrame:
+    if not isinstance(table, pd.DataFrame):
+        raise ColumnError(
+            f"expected a DataFrame, got {type(table).__name__}", hint="Labels stand beside what was said: use a table."
+        )
+    return table

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, TypeGuard, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from guard_magic.callers import warn_caller
+from guard_magic.checks import checked_flag
 from guard_magic.conversations.conversation import Conversation, Message, Role
 from guard_magic.conversations.roles import Assess, RoleRules
 from guard_magic.conversations.rows import Row
@@ -83,6 +85,7 @@ def calibrate_frame(
     """Fit a calibration to a table; see `guard_magic.api.calibrate`."""
     methods = _checked_methods(method, label)
     _check_counts(folds, seed)
+    shows = checked_flag("progress", progress, EvaluationError)
     plan = plan_columns(frame, **(names or {}))
     labels = None if label is None else read_labels(frame, label)
     request = session.request(**asked)
@@ -91,7 +94,7 @@ def calibrate_frame(
         return _content_free(session, rows, request)
     _check_draw(frame)
     kept = np.flatnonzero(~np.isnan(labels))
-    verdicts = session.score_rows([rows[i] for i in kept], request, label=str(plan), progress=progress)
+    verdicts = session.score_rows([rows[i] for i in kept], request, label=str(plan), progress=shows)
     sample = _sample(verdicts, [rows[i] for i in kept], labels[kept])
     return _fitted(sample, methods, request, folds, seed)
 
@@ -114,13 +117,21 @@ def _sample(verdicts: Verdicts, rows: Sequence[Row], labels: npt.NDArray[np.floa
     scored = [i for i, verdict in enumerate(verdicts) if verdict.log_odds is not None]
     known: dict[str, int] = {}
     keys = [conversation_key(row) for i in scored if isinstance(row := rows[i], Conversation)]
+    groups = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
+    _say_contradictions(groups, labels[scored])
     return _Sample(
         np.array([verdicts[i].log_odds for i in scored], dtype=np.float64),
         np.array([verdicts[i].unsafe_score for i in scored], dtype=np.float64),
         labels[scored],
-        np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64),
+        groups,
         tuple(sorted({str(verdicts[i].assessed_role) for i in scored})),
     )
+
+
+def _say_contradictions(groups: npt.NDArray[np.int64], labels: npt.NDArray[np.float64]) -> None:
+    n = len(np.intersect1d(groups[labels > 0], groups[labels == 0]))
+    if n:
+        warn_caller(f"{n:,} conversations are labelled safe in one row and unsafe in another: all of these count")
 
 
 def _fitted(sample: _Sample, methods: Sequence[str], request: Request, folds: int, seed: int) -> Calibration:
@@ -140,7 +151,7 @@ def _fitted(sample: _Sample, methods: Sequence[str], request: Request, folds: in
             "after": calibrators.judge_probabilities(after, y),
         },
         losses=losses,
-        n_folds=folds,
+        n_folds=int(folds),
     )
 
 
@@ -199,12 +210,16 @@ def _checked_methods(method: object, label: object) -> Sequence[str]:
     return calibrators.FITTED if method == "auto" else (method,)
 
 
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def _check_counts(folds: object, seed: object) -> None:
-    if type(folds) is not int or not 2 <= folds <= calibrators.MIN_ROWS:
+    if not _is_count(folds) or not 2 <= folds <= calibrators.MIN_ROWS:
         raise EvaluationError(
             f"folds={shorten(folds)} is not a number from 2 to {calibrators.MIN_ROWS}", hint="5 is the default."
         )
-    if type(seed) is not int or seed < 0:
+    if not _is_count(seed) or seed < 0:
         raise EvaluationError(f"seed={shorten(seed)} is not a number from 0 up", hint="0 is the default.")
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from guard_magic.callers import warn_caller
+from guard_magic.characters import spell_hidden
 from guard_magic.errors import EvaluationError, shorten
 from guard_magic.evaluation.calibrators import FITTED, apply
 from guard_magic.policy import Policy
@@ -33,6 +35,8 @@ _NUMBERS = {
     "contextual": ("content_free_log_odds",),
     "isotonic": (),
 }
+_NAMELESS = ("wrapped", "unknown")
+"""Revisions of weights that do not say which they are."""
 _POSITIVE = ("temperature", "slope")
 
 
@@ -101,6 +105,9 @@ class Calibration:
             )
         _check_parameters(self.method, self.parameters)
 
+    def __hash__(self) -> int:
+        return hash((self.guard, self.policy_digest, self.method, self.n, self.made_on))
+
     def __repr__(self) -> str:
         said = f"{self.method}, {self.n:,} rows" if self.n else self.method
         if self.metrics:
@@ -113,7 +120,10 @@ class Calibration:
 
         NaN stays NaN; infinite log-odds are those of the limit, 100.
         """
-        return apply(self.method, self.parameters, log_odds)
+        try:
+            return apply(self.method, self.parameters, log_odds)
+        except (TypeError, ValueError):
+            raise EvaluationError(f"{shorten(log_odds)} are not log-odds", hint="Pass numbers.") from None
 
     def check(self, guard: str, family: str, policy: Policy) -> None:
         """Raise `EvaluationError` unless this is the guard, revision, family and policy that it was fitted to."""
@@ -130,8 +140,16 @@ class Calibration:
             )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it to a JSON file and return the path; a file that is there is replaced whole or not at all."""
-        place = Path(path)
+        """Write it to a JSON file and return the path; a file that is there is replaced whole or not at all.
+
+        A guard whose weights do not say which they are is warned of: the file fits whatever has its name.
+        """
+        place = _place(path)
+        if self.guard.partition("@")[2].startswith(_NAMELESS):
+            warn_caller(
+                f"the weights of {spell_hidden(self.guard)} do not say which they are: the calibration will be taken "
+                "for any guard of that name"
+            )
         written = place.with_name(f"{place.name}.{os.getpid()}.part")
         try:
             text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1, allow_nan=False)
@@ -153,7 +171,7 @@ class Calibration:
         EvaluationError
             For a file that cannot be read or is not a calibration.
         """
-        place = Path(path)
+        place = _place(path)
         try:
             if place.stat().st_size > _MAX_BYTES:
                 raise ValueError("too large")
@@ -183,6 +201,12 @@ def as_calibration(value: object) -> Calibration | None:
     if isinstance(value, str | os.PathLike):
         return Calibration.load(value)
     raise EvaluationError(f"calibration={shorten(value)} is neither a Calibration nor a path", hint=_HINT)
+
+
+def _place(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise EvaluationError(f"{shorten(path)} is not a path", hint="Name a file, such as calibration.json.")
+    return Path(path)
 
 
 def policy_digest(policy: Policy) -> str:

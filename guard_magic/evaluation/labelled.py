@@ -10,7 +10,7 @@ from guard_magic.conversations.conversation import is_missing
 from guard_magic.errors import ColumnError, EvaluationError, shorten
 from guard_magic.tables.columns import column_of
 
-__all__ = ["read_labels", "read_numbers"]
+__all__ = ["only_column", "read_labels", "read_numbers"]
 
 _WORDS = {"unsafe": 1.0, "safe": 0.0}
 _UNDECIDED = ("unsure", "skip")
@@ -39,7 +39,15 @@ def read_labels(frame: pd.DataFrame, label: object) -> npt.NDArray[np.float64]:
             f"the table has no column {shorten(label)}",
             hint='Pass the name of the column that holds the labels: label="label" after df.guard.labels(…).',
         )
-    return np.array([_number(value, label) for value in column_of(frame, label).tolist()], dtype=np.float64)
+    return np.array([_number(value, label) for value in only_column(frame, label).tolist()], dtype=np.float64)
+
+
+def only_column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Return the column of this name; a `ColumnError` where there are several."""
+    n = frame.columns.tolist().count(name)
+    if n != 1:
+        raise ColumnError(f"the table has {n} columns {name!r}", hint="Keep one of them, or rename the others.")
+    return column_of(frame, name)
 
 
 def _number(value: object, label: str) -> float:

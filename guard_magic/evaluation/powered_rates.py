@@ -34,7 +34,8 @@ def powered_prevalence(
     unsafe
         1, 0 or NaN (not labelled) of each row of the table, shape (n_rows,).
     scores
-        A number in [0, 1] of each row: ``unsafe_probability`` or ``unsafe_score``. Rows without one do not count.
+        A number in [0, 1] of each row: ``unsafe_score``, or ``unsafe_probability`` of a calibration that was fitted to
+        other labels: one fitted to these would count them twice. Rows without one do not count.
     weights
         What each labelled row stands for, as `guard_magic.evaluation.sampling.weights` says (0 leaves it out); None
         for labels drawn at random.
@@ -92,6 +93,7 @@ def powered_recall(
         raise EvaluationError(
             f"{n_unsafe} labelled rows are unsafe; recall needs at least {MIN_ROWS}", hint="Label more rows."
         )
+    _check_weights(w[labelled & (y > 0)])
     if flagged[labelled & (y > 0)].min() == flagged[labelled & (y > 0)].max():
         return _of_counts(flagged[labelled & (y > 0)], confidence, int((~labelled).sum()))
     hits, predicted = y * flagged, f * flagged
@@ -107,6 +109,7 @@ def _of_mean(y: Floats, f: Floats, w: Floats, confidence: float, share: float | 
     n = int(labelled.sum())
     if n < MIN_ROWS:
         raise EvaluationError(f"{n} of these rows are labelled; at least {MIN_ROWS} are needed", hint="Label more.")
+    _check_weights(w[labelled])
     if y[labelled].min() == y[labelled].max():
         return _of_counts(y[labelled], confidence, int((~labelled).sum()))
     how = {"within": True, "on_odds": True, "confidence": confidence, "share": share}
@@ -153,3 +156,14 @@ def _checked(unsafe: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLik
         raise EvaluationError("weights are numbers from 0 up", hint="As weights(…).values gives them.")
     w = np.where(np.isnan(y), 0.0, w)
     return np.nan_to_num(y), f, w
+
+
+def _check_weights(w: Floats) -> None:
+    """Refuse labels of which few carry nearly all the weight: their spread cannot be known from so few."""
+    of_most = w / w.max()
+    n_effective = float(of_most.sum() ** 2 / (of_most**2).sum())
+    if n_effective < MIN_ROWS:
+        raise EvaluationError(
+            f"{len(w):,} labels tell as much as {n_effective:.1f} of equal weight; at least {MIN_ROWS} are needed",
+            hint="Label more of the rows that stand for many others.",
+        )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from guard_magic.errors import EvaluationError
-from guard_magic.evaluation.labelled import read_labels, read_numbers
+from guard_magic.evaluation.labelled import only_column, read_labels, read_numbers
 
 __all__ = ["N_STRATA", "Weights", "biased_orders", "strata_of", "weights"]
 
@@ -73,7 +73,7 @@ def biased_orders(labels: pd.DataFrame) -> list[str]:
     """Return the orders of a frame's labels (its column ``order``) in which chances are not known, sorted."""
     if "order" not in labels.columns:
         return []
-    return sorted({value for value in labels["order"].tolist() if isinstance(value, str)} - set(DRAWN))
+    return sorted({value for value in only_column(labels, "order").tolist() if isinstance(value, str)} - set(DRAWN))
 
 
 def weights(labels: pd.DataFrame, scores: npt.ArrayLike, *, label: str = "label") -> Weights:
@@ -121,7 +121,7 @@ def weights(labels: pd.DataFrame, scores: npt.ArrayLike, *, label: str = "label"
 
 
 def _orders(labels: pd.DataFrame, decided: Mask) -> npt.NDArray[np.object_]:
-    known = labels["order"].tolist() if "order" in labels.columns else [None] * len(labels)
+    known = only_column(labels, "order").tolist() if "order" in labels.columns else [None] * len(labels)
     named = [value if is_one and isinstance(value, str) else "" for value, is_one in zip(known, decided, strict=True)]
     return np.array(named, dtype=object)
 
@@ -131,7 +131,7 @@ def _mixed(
 ) -> Weights:
     """Weigh labels of which only some were drawn."""
     others = decided & ~drawn
-    named = sorted({str(order) or "not known" for order in orders[others]})
+    named = sorted({str(order) or "that is not known" for order in orders[others]})
     n_others, n_drawn = int(others.sum()), int(drawn.sum())
     what = f"{n_others:,} of {n_others + n_drawn:,} labels were given in the order {', '.join(named)}"
     run = _longest_run(labels, decided, drawn) if n_drawn else None
@@ -156,7 +156,7 @@ def _longest_run(labels: pd.DataFrame, decided: Mask, drawn: Mask) -> tuple[Mask
     """Return the longest run of drawn labels in time, and what was labelled before it; None without times."""
     if "labelled_at" not in labels.columns:
         return None
-    times = pd.to_datetime(labels["labelled_at"], utc=True, errors="coerce")
+    times = pd.to_datetime(only_column(labels, "labelled_at"), utc=True, errors="coerce", format="ISO8601")
     rows = np.flatnonzero(decided)
     if times.isna().to_numpy()[rows].any():
         return None

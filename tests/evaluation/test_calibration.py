@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import guard_magic
 from guard_magic import LLAMA_GUARD_3
 from guard_magic.errors import ColumnError, EvaluationError, GuardWarning
 from guard_magic.evaluation.calibrating import calibrate_frame
@@ -140,6 +141,13 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         made().save(tmp_path / "none" / "c.json")
     with pytest.raises(EvaluationError, match="neither a Calibration nor a path"):
         as_calibration(3)
+    for place in (None, 3):
+        with pytest.raises(EvaluationError, match="is not a path"):
+            made().save(place)  # type: ignore[arg-type]
+        with pytest.raises(EvaluationError, match="is not a path"):
+            Calibration.load(place)  # type: ignore[arg-type]
+    with pytest.raises(EvaluationError, match="are not log-odds"):
+        made().apply("high")
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.5, 0.9])
@@ -194,6 +202,29 @@ def test_unscored_rows_are_left_out_and_counted(session: Session, table: pd.Data
     assert found == calibrate_frame(session, table, label="label", method="platt", progress=False)
 
 
+def test_contradictions_are_counted(session: Session, table: pd.DataFrame) -> None:
+    turned = table.head(7).assign(label=np.where(table.label.head(7) == "safe", "unsafe", "safe"))
+    with pytest.warns(GuardWarning, match="7 conversations are labelled safe in one row and unsafe in another"):
+        found = calibrate_frame(session, pd.concat([table, turned]), label="label", method="platt", progress=False)
+    assert found.n == 67
+
+
+def test_numpy_s_numbers_are_numbers(session: Session, table: pd.DataFrame, tmp_path: Path) -> None:
+    found = calibrate_frame(session, table, label="label", folds=np.int64(4), seed=np.int64(0), progress=False)
+    with pytest.warns(GuardWarning, match="the weights of tiny@wrapped do not say which they are"):
+        path = found.save(tmp_path / "c.json")
+    assert Calibration.load(path) == found
+    assert hash(found) == hash(Calibration.load(path))
+    assert found.n_folds == 4
+
+
+def test_a_column_that_stands_twice_is_refused(session: Session, table: pd.DataFrame) -> None:
+    with pytest.raises(ColumnError, match="2 columns 'label'"):
+        calibrate_frame(session, pd.concat([table, table[["label"]]], axis=1), label="label", progress=False)
+    with pytest.raises(ColumnError, match="expected a DataFrame, got Series"):
+        guard_magic.calibrate(table["label"], label="label")
+
+
 def test_copies_do_not_stand_on_both_sides(session: Session, table: pd.DataFrame) -> None:
     """Each row ten times, with labels of no meaning: a memory of the copies would look like skill."""
     rng = np.random.default_rng(1)
@@ -235,6 +266,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "list": ({"label": ["label"]}, ColumnError, "no column"),
     "folds": ({"folds": 1}, EvaluationError, "folds=1 is not"),
     "truth": ({"folds": True}, EvaluationError, "folds=True is not"),
+    "progress": ({"progress": "no"}, EvaluationError, "progress='no' is neither"),
     "seed": ({"seed": -1}, EvaluationError, "seed=-1 is not"),
 }
 

@@ -138,6 +138,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "log-odds": ({"scores": GOOD_SCORES * 9}, r"numbers in \[0, 1\]"),
     "labels": ({"unsafe": GOOD_LABELS * 2}, "labels are 1"),
     "weights": ({"weights": -np.ones(60)}, "weights are numbers"),
+    "one weight": ({"weights": [1e12, *[1] * 59]}, r"40 labels tell as much as 1\.0 of equal weight"),
     "infinite": ({"weights": np.full(60, np.inf)}, "weights are numbers"),
     "share": ({"share": 2}, "share=2 is not"),
     "confidence": ({"confidence": 95}, "confidence=95 is not"),
@@ -150,6 +151,12 @@ def test_what_cannot_be_is_refused(case: str) -> None:
     call = {"unsafe": GOOD_LABELS, "scores": GOOD_SCORES, **options}
     with pytest.raises(EvaluationError, match=message):
         powered_prevalence(call.pop("unsafe"), call.pop("scores"), **call)
+
+
+def test_only_the_ratio_of_weights_counts() -> None:
+    found = [powered_prevalence(GOOD_LABELS, GOOD_SCORES, weights=np.full(60, w)) for w in (1e-300, 1.0, 1e150)]
+    assert found[0].width == pytest.approx(found[1].width)
+    assert found[2].value == pytest.approx(found[1].value)
 
 
 def test_thresholds_and_unsafe_rows() -> None:

@@ -155,6 +155,16 @@ def test_a_whole_table_needs_no_weights(order: str) -> None:
     assert (found.refused, found.remarks, found.values.tolist()) == (None, (), [1.0] * 50)
 
 
+def test_times_of_several_forms_and_columns_that_stand_twice() -> None:
+    frame = pd.DataFrame({"label": ["safe", "unsafe", None, None], "order": ["random", "uncertainty", None, None]})
+    frame["labelled_at"] = ["2026-01-01T00:00:00Z", "2026-01-02", None, None]
+    assert weights(frame, [0.1] * 4).values.tolist() == [4, 0, 0, 0]
+    assert weights(frame.assign(labelled_at="soon"), [0.1] * 4).refused is not None
+    for name in ("label", "order", "labelled_at"):
+        with pytest.raises(ColumnError, match=f"2 columns '{name}'"):
+            weights(pd.concat([frame, frame[[name]]], axis=1), [0.1] * 4)
+
+
 def test_no_labels() -> None:
     found = weights(pd.DataFrame({"label": [None] * 3}), [0.1, 0.2, 0.3])
     assert (found.values.sum(), found.n_effective, found.refused) == (0, 0, None)

@@ -140,8 +140,8 @@ def test_messages_of_another_role_are_said(session: Session, calibration: Calibr
 
 
 def test_every_surface_reads_a_path(resident: Session, calibration: Calibration, tmp_path: Path) -> None:
-    path = calibration.save(tmp_path / "c.json")
     with quiet():
+        path = calibration.save(tmp_path / "c.json")
         one = guard_magic.score(TABLE, calibration=path, progress=False)
         pd.testing.assert_frame_equal(TABLE.guard.score(calibration=str(path), progress=False), one)
         series = TABLE["text"].guard.score(calibration=path, progress=False)
@@ -160,7 +160,8 @@ def test_from_labels_to_probabilities(resident: Session, tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     table["label"] = np.where(rng.random(50) < 1 / (1 + np.exp(-2 * (odds - np.median(odds)))), "unsafe", "safe")
     fitted = table.guard.calibrate(label="label", progress=False)
-    again = table.guard.score(calibration=fitted.save(tmp_path / "c.json"), progress=False)
+    with quiet():
+        again = table.guard.score(calibration=fitted.save(tmp_path / "c.json"), progress=False)
     share = (table["label"] == "unsafe").mean()
     assert again["unsafe_probability"].mean() == pytest.approx(share, abs=0.1)
     assert guard_magic.calibrate(table, label="label", progress=False) == fitted
