@@ -28,7 +28,7 @@ def measure(unsafe: Mask, scores: Floats, flagged: Mask, *, n_bootstrap: int = 1
     -------
     dict
         ``n``, ``n_unsafe``, ``n_unscored``; ``auroc``, ``average_precision``, ``precision``, ``recall``, ``f1``,
-        ``fpr``: each a list of value, low and high over the rows that were scored, or None where there is nothing to
+        ``fpr``: each a list of value, low and high (the value alone where no draws were wanted) over the rows that were scored, or None where there is nothing to
         take it of. Where rows were not scored also ``recall_bounds`` and ``fpr_bounds``: as if none, and as if all,
         of these had been flagged.
     """
@@ -72,7 +72,7 @@ def _ranked(y: Mask, s: Floats, f: Mask, n_bootstrap: int, seed: int) -> dict[st
         return dict.fromkeys(names)
     values = _values(y, s, f, None)
     if not n_bootstrap:
-        return {name: [value, value, value] for name, value in zip(names, values, strict=True)}
+        return {name: [value] for name, value in zip(names, values, strict=True)}
     rng = np.random.default_rng(seed)
     draws = np.array([_values(y, s, f, _weights(y, rng)) for _ in range(n_bootstrap)])
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)

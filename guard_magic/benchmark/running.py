@@ -161,13 +161,14 @@ def markdown(report: Mapping[str, Any]) -> str:
 def _cell(interval: Sequence[float] | None) -> str:
     if interval is None:
         return ""
-    value, low, high = interval
-    return f"{value:.3f} ({low:.3f}–{high:.3f})"
+    value, *ends = interval
+    return f"{value:.3f} ({ends[0]:.3f}–{ends[1]:.3f})" if ends else f"{value:.3f}"
 
 
 def _remarks(report: Mapping[str, Any]) -> list[str]:
-    said = f"At threshold {report['threshold']:g}; in brackets 95% intervals (Wilson for shares, else "
-    lines = [said + f"bootstrap, {report['n_bootstrap']:,} draws). {report['dtype']} on {report['device']}."]
+    said = f"At threshold {report['threshold']:g}; in brackets 95% intervals (Wilson's for shares"
+    said += f"; bootstrap, {report['n_bootstrap']:,} draws, for the others" if report["n_bootstrap"] else ""
+    lines = [f"{said}). {report['dtype']} on {report['device']}."]
     known = [(name, one) for name, one in report["sets"].items() if one["seen_note"]]
     lines += [f"Seen by this guard: {name}: {one['seen_note']}." for name, one in known]
     if not any(one["seen"] for one in report["sets"].values()):

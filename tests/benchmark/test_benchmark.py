@@ -297,6 +297,12 @@ def test_numbers_are_scikit_learn_s() -> None:
     assert found["auroc"][2] - found["auroc"][1] == pytest.approx(2 * 1.96 * hanley, rel=0.25)
 
 
+def test_no_draws_no_interval() -> None:
+    y = np.arange(10) % 2 == 0
+    assert len(measure(y, np.linspace(0, 1, 10), y, n_bootstrap=0)["auroc"]) == 1
+    assert len(measure(y, np.linspace(0, 1, 10), y, n_bootstrap=0)["recall"]) == 3
+
+
 def test_one_class_has_no_curve() -> None:
     found = measure(np.ones(5, bool), np.linspace(0, 1, 5), np.linspace(0, 1, 5) >= 0.5)
     assert found["auroc"] is found["average_precision"] is found["f1"] is found["fpr"] is None
