@@ -62,8 +62,8 @@ HEAVY = {
     "matplotlib",
 }
 HOMES = {
-    "sklearn": {"evaluation", "benchmark"},
-    "scipy": {"evaluation", "benchmark"},
+    "sklearn": {"evaluation"},
+    "scipy": {"evaluation"},
     "matplotlib": {"evaluation"},
     "torch": {"engine", "guards"},
     "transformers": {"engine", "guards"},

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="say which sets are known and where they are to be had")
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--limit", type=int, help="most rows of each set, drawn at random")
-    parser.add_argument("--bootstrap", type=int, default=1000, help="draws for intervals, 0 for none")
+    parser.add_argument("--bootstrap", type=int, default=2000, help="draws for intervals, 0 for none")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--revision")

@@ -17,20 +17,14 @@ from guard_magic.benchmark.files import Found, find_files, read_set
 from guard_magic.benchmark.measures import measure
 from guard_magic.benchmark.sets import SETS, SafetySet
 from guard_magic.errors import EvaluationError, shorten
+from guard_magic.evaluation.metrics import NAMES
 
 if TYPE_CHECKING:
     from guard_magic.guards.guard import Guard
 
 __all__ = ["chosen_sets", "markdown", "registry", "run"]
 
-_NUMBERS = {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "fpr": "FPR",
-}
+_NUMBERS = ("auroc", "average_precision", "precision", "recall", "f1", "fpr", "ece")
 _MARKS = {"no": "", "related": " (r)", "chosen": " (c)", "trained": " **(t)**"}
 
 
@@ -41,7 +35,7 @@ def run(
     sets: Sequence[SafetySet] = SETS,
     threshold: float = 0.5,
     limit: int | None = None,
-    n_bootstrap: int = 1000,
+    n_bootstrap: int = 2000,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Score every set of a folder.
@@ -114,10 +108,9 @@ def _measured(found: Found, one: SafetySet, guard: Guard, threshold: float, n_bo
     table = pd.DataFrame({"messages": pd.Series(found.conversations, dtype=object)})
     scored = api.score(table, messages="messages", guard=guard, threshold=threshold, progress=False)
     scores = scored["unsafe_score"].to_numpy(dtype=np.float64, na_value=np.nan)
-    flagged = (scored["category"].notna() & (scored["category"] != "safe")).to_numpy(dtype=bool)
     unsafe = np.array(found.unsafe, dtype=bool)
     return {
-        **measure(unsafe, scores, flagged, n_bootstrap=n_bootstrap),
+        **measure(unsafe, scores, threshold, n_bootstrap=n_bootstrap),
         "unit": one.unit,
         "unsafe_where": one.rule,
         "n_left_out": found.n_left_out,
@@ -146,7 +139,7 @@ def _circumstances(guard: Guard) -> dict[str, Any]:
 def markdown(report: Mapping[str, Any]) -> str:
     """Return the report as one Markdown table, with what is to be said of it below."""
     lines = [
-        f"| {report['guard']} | rows | unsafe | {' | '.join(_NUMBERS.values())} | not scored |",
+        f"| {report['guard']} | rows | unsafe | {' | '.join(NAMES[name] for name in _NUMBERS)} | not scored |",
         f"|---|---|---|{'---|' * len(_NUMBERS)}---|",
     ]
     for name, numbers in report["sets"].items():
@@ -167,7 +160,7 @@ def _cell(interval: Sequence[float] | None) -> str:
 
 def _remarks(report: Mapping[str, Any]) -> list[str]:
     said = f"At threshold {report['threshold']:g}; in brackets 95% intervals (Wilson's for shares"
-    said += f"; bootstrap, {report['n_bootstrap']:,} draws, for the others" if report["n_bootstrap"] else ""
+    said += f"; BCa bootstrap, {report['n_bootstrap']:,} draws, for the others" if report["n_bootstrap"] else ""
     lines = [f"{said}). {report['dtype']} on {report['device']}."]
     known = [(name, one) for name, one in report["sets"].items() if one["seen_note"]]
     lines += [f"Seen by this guard: {name}: {one['seen_note']}." for name, one in known]

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard_magic.errors import EvaluationError, shorten
+from guard_magic.evaluation.metrics import N_BINS, calibration_bins
 
 __all__ = [
     "FITTED",
@@ -44,8 +45,6 @@ LIMIT = 100.0
 """Log-odds beyond this say no more: e**-100 is no probability that anybody can check."""
 
 LEAST_SLOPE = 1e-3
-
-N_BINS = 10
 
 
 def sigmoid(log_odds: npt.ArrayLike) -> Floats:
@@ -171,11 +170,8 @@ def expected_calibration_error(probabilities: Floats, unsafe: Floats, n_bins: in
 
     Rows of equal probability share a bin, so that the number does not depend on their order.
     """
-    order = np.argsort(probabilities, kind="stable")
-    p, y = probabilities[order], unsafe[order]
-    first = np.searchsorted(p, p, side="left")
-    bins = first * n_bins // len(p)
-    return float(np.abs(np.bincount(bins, weights=p) - np.bincount(bins, weights=y)).sum() / len(p))
+    bins = calibration_bins(probabilities, np.ones(len(probabilities)), n_bins)
+    return float(np.abs(np.bincount(bins, weights=probabilities - unsafe)).sum() / len(probabilities))
 
 
 def _log_loss(probabilities: Floats, unsafe: Floats) -> float:

@@ -279,7 +279,7 @@ def test_numbers_are_scikit_learn_s() -> None:
     y = rng.random(400) < 0.3
     s = np.round(np.clip(0.3 * y + 0.7 * rng.random(400), 0, 1), 2)
     f = s >= 0.5
-    found = measure(y, s, f, n_bootstrap=300)
+    found = measure(y, s, 0.5, n_bootstrap=500)
     wanted = {
         "auroc": roc_auc_score(y, s),
         "average_precision": average_precision_score(y, s),
@@ -299,12 +299,12 @@ def test_numbers_are_scikit_learn_s() -> None:
 
 def test_no_draws_no_interval() -> None:
     y = np.arange(10) % 2 == 0
-    assert len(measure(y, np.linspace(0, 1, 10), y, n_bootstrap=0)["auroc"]) == 1
-    assert len(measure(y, np.linspace(0, 1, 10), y, n_bootstrap=0)["recall"]) == 3
+    assert len(measure(y, np.linspace(0, 1, 10), 0.5, n_bootstrap=0)["auroc"]) == 1
+    assert len(measure(y, np.linspace(0, 1, 10), 0.5, n_bootstrap=0)["recall"]) == 3
 
 
 def test_one_class_has_no_curve() -> None:
-    found = measure(np.ones(5, bool), np.linspace(0, 1, 5), np.linspace(0, 1, 5) >= 0.5)
+    found = measure(np.ones(5, bool), np.linspace(0, 1, 5), 0.5)
     assert found["auroc"] is found["average_precision"] is found["f1"] is found["fpr"] is None
     assert found["recall"][0] == 0.6
 
