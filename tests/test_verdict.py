@@ -153,6 +153,16 @@ def test_neither_verdict_is_never_safe(mass: float) -> None:
     assert "the guard answered neither safe nor unsafe (verdict mass 0" in str(v.error)
 
 
+@pytest.mark.parametrize(("unsafe", "threshold"), [(0.6, 1.0), (1e-9, 0.5), (0.95, 0.99)])
+def test_a_low_score_without_any_safe_is_never_safe(unsafe: float, threshold: float) -> None:
+    reading = Reading(math.log(unsafe), -math.inf, (0.0,) * 14, 9)
+    how = {"guard": "g", "assessed_role": "user", "min_verdict_mass": 0.0}
+    v = judge(reading, LLAMA_GUARD_3, threshold=threshold, **how)
+    assert (v.category, v.flagged) == (None, None)
+    assert "gave safe no probability" in str(v.error)
+    assert judge(reading, LLAMA_GUARD_3, threshold=unsafe / 2, **how).flagged
+
+
 @pytest.mark.parametrize("threshold", [50.0, 1.0000001, math.inf, -math.inf, -0.1, math.nan])
 def test_a_threshold_outside_0_and_1_flags_all(threshold: float) -> None:
     assert verdict(1e-9, 0.99, threshold=threshold).flagged is True

@@ -102,9 +102,11 @@ def judge(
     """Turn a reading into a verdict at `threshold`.
 
     A reading that is not a number, or whose `verdict_mass` is below `min_verdict_mass`, is not scored: the
-    model answered neither ``safe`` nor ``unsafe``, and that never counts as safe.
+    model answered neither ``safe`` nor ``unsafe``, and that never counts as safe. Nor does a score below the
+    threshold where ``safe`` had no probability at all.
     """
-    if not reading.is_readable(min_verdict_mass):
+    is_neither = reading.log_safe == -math.inf and reading.unsafe_score < threshold
+    if is_neither or not reading.is_readable(min_verdict_mass):
         return unscored(
             _unreadable(reading, min_verdict_mass),
             threshold=threshold,
@@ -181,5 +183,9 @@ def bare_reason(error: str) -> str:
 def _unreadable(reading: Reading, min_verdict_mass: float) -> str:
     if not reading.is_number:
         return "the guard's answer is not a number"
+    if 0.0 < reading.verdict_mass >= min_verdict_mass:
+        return (
+            f"the guard gave safe no probability, and unsafe {reading.unsafe_score:.2g}, which is below the threshold"
+        )
     needed = f", at least {min_verdict_mass:g} is needed" if min_verdict_mass > 0 else ""
     return f"the guard answered neither safe nor unsafe (verdict mass {reading.verdict_mass:.2g}{needed})"
