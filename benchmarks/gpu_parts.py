@@ -37,7 +37,7 @@ _N_LATENCY = 20
 _N_PRODUCTS = 16_384
 
 
-def trial(bench: Bench, found: Found) -> None:
+def packing(bench: Bench, found: Found) -> None:
     """Say whether packing is accepted here and how far it is off, or what stands in its way."""
     found["flash"] = str(torch.ops.aten._flash_attention_forward.default._schema)
     found["float8_obstacle"] = float8_obstacle(torch.device(bench.settings.device))
@@ -271,7 +271,7 @@ def profile(bench: Bench, found: Found) -> None:
 
 
 PARTS: tuple[tuple[str, Callable[[Bench, Found], None], float, float], ...] = (
-    ("trial", trial, 15, 0),
+    ("trial", packing, 15, 0),
     ("ways/engine", engine_way, 40, 0),
     ("ways/tutorial", tutorial_way, 15, 0),
     ("numbers", alone, 40, 0),

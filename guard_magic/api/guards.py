@@ -45,10 +45,11 @@ def load(
         Branch, tag or commit of a hub repository.
     quantization
         ``"int8"`` or ``"int4"``: weights in so many bits, for memory; ``"fp8"``: FP8 products, for GPUs that multiply
-        them. None for whole weights. Not for GGUF files.
+        them (experimental: no GPU has measured it yet). None for whole weights. Not for GGUF files.
     compile
         Whether layers go through ``torch.compile``, for large tables: what stands between the matrix products is fused,
         after some seconds to a minute of compiling. It needs Triton on CUDA, a C++ compiler on the CPU.
+        Experimental: no GPU has measured it yet.
     protocol
         None to recognise the guard family; ``"llama-guard-3"`` forces it.
     min_verdict_mass

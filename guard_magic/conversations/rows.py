@@ -45,8 +45,8 @@ class Rows(Sequence[Row]):
     def __getitem__(self, key: int | slice) -> Row | list[Row]:
         if isinstance(key, slice):
             return [self._read(*values) for values in self._values(key)]
-        place = range(len(self))[key]
-        return self[place : place + 1][0]
+        position = range(len(self))[key]
+        return self[position : position + 1][0]
 
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), _TOGETHER):

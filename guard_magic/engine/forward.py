@@ -74,8 +74,8 @@ def packed_logits(
     starts = accumulate(lengths[:-1], initial=0)
     at = [start + read for start, of_row in zip(starts, reads, strict=True) for read in of_row]
     tokens = [token for row in rows for token in row]
-    places = [place for length in lengths for place in range(n_prefix, n_prefix + length)]
-    ids, positions = on_device([[tokens], [places]], model)  # (1, n_tokens) each
+    counted = [position for length in lengths for position in range(n_prefix, n_prefix + length)]
+    ids, positions = on_device([[tokens], [counted]], model)  # (1, n_tokens) each
     bounds = on_device([0, *accumulate(lengths)], model, torch.int32)
     ends = on_device([[0, sum(lengths)], [0, n_prefix]], model, torch.int32)
     pack = Pack(lengths, past, bounds, ends)

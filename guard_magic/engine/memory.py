@@ -17,18 +17,28 @@ __all__ = [
 ]
 
 CPU_BUDGET = 1_024
-"""Tokens of a batch on the CPU: larger batches were slower there (benchmarks/LOG.md)."""
+"""Tokens of a batch on the CPU: larger ones were slower (benchmarks/LOG.md, "Where the engine's time goes")."""
 
 CPU_PACK = 2_048
-"""Tokens of a packed batch on the CPU, where nothing is padded: as many were fastest (benchmarks/LOG.md)."""
+"""Tokens of a packed batch on the CPU: as many were fastest (benchmarks/LOG.md, "Rows packed end to end")."""
 
 _CPU_OPERATIONS = 4e12
 """Of one packed batch on the CPU: some ten seconds on two cores, after which an interrupt is heard."""
 
 _HEAD_NBYTES = 1 << 30
+"""Of float32 logits of one batch on CUDA, a quarter of it elsewhere. A guess: what is left free was not measured."""
+
 _GPU_BUDGET = 65_536
+"""Tokens of a batch on CUDA at the most. A guess, not measured yet (benchmarks/LOG.md, "CUDA"): benchmarks/gpu.py tries
+4,096 to 65,536."""
+
 _MIN_BUDGET = 512
+"""Tokens of a batch at the least. On the CPU level with 1,024 for padded rows (benchmarks/LOG.md, "Where the engine's
+time goes"), 6% to 24% slower than 2,048 for packed ones ("Rows packed end to end"); on CUDA a guess."""
+
 _SHARE = 0.5
+"""Of the free memory of a CUDA device that a batch may take. A guess: the other half is for what fragments and for
+other processes; a batch that does not fit is halved."""
 
 
 def head_rows(model: Any, n_reads: int) -> int:
@@ -42,7 +52,7 @@ def token_budget(model: Any, *, is_packed: bool = False) -> int:
     """Return how many tokens a batch may hold on this model's device, padding included.
 
     On the CPU a fixed number, less for a packed batch of a model so large that it would take long. On CUDA half of
-    the free memory, divided by what a token costs at the widest place of one layer: keys and values are not kept, so
+    the free memory, divided by what a token costs where one layer is widest: keys and values are not kept, so
     layers do not add up.
     """
     if model.device.type != "cuda":

@@ -36,7 +36,7 @@ _INERT = "transformers.utils.output_capturing"
 _N_SAMPLED = 8
 _WHOLE = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
 
-Mark = tuple[Hashable, ...]
+Stamp = tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +72,7 @@ class ModelState:
         self._names, self._tensors = list(tensors), list(tensors.values())
         self._values = self._current()
         self._description = _described(model)
-        self._marks = _marks(self._tensors)
+        self._stamps = _stamps(self._tensors)
         self._storages = [_tried(_storage, tensor) for tensor in self._tensors]
         self._is_counted = not any(tensor.is_inference() for tensor in self._tensors)
         self._check(model)
@@ -97,9 +97,9 @@ class ModelState:
                 return changed
             self._dicts, self._lists, _ = _parts(self._model)  # other objects that mean the same
             self._values = self._current()
-        marks = _marks(self._tensors)
-        if marks != self._marks:
-            return next(n for n, a, b in zip(self._names, marks, self._marks, strict=True) if a != b)
+        stamps = _stamps(self._tensors)
+        if stamps != self._stamps:
+            return next(n for n, a, b in zip(self._names, stamps, self._stamps, strict=True) if a != b)
         if (closely or not self._is_counted) and not self._samples.are_same():
             return "numbers of its weights, which were written past torch's counters"
         return None
@@ -190,7 +190,7 @@ def _tensors_of(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     return found
 
 
-def _marks(tensors: Iterable[torch.Tensor]) -> list[Mark]:
+def _stamps(tensors: Iterable[torch.Tensor]) -> list[Stamp]:
     """Return for each tensor what differs after it was written to, moved, converted or replaced."""
     tensors = list(tensors)
     try:
@@ -267,13 +267,13 @@ def _described(model: torch.nn.Module) -> dict[str, Hashable]:
     for name, owner in _owners(model):
         found[f"{name}."] = _Same(owner)
         for key, value in _relevant(owner):
-            mark = _mark_of(value, 3)
-            if mark is not None:
-                found[f"{name}.{key}"] = mark
+            stamp = _stamp_of(value, 3)
+            if stamp is not None:
+                found[f"{name}.{key}"] = stamp
     return found
 
 
-def _mark_of(value: Any, depth: int) -> Hashable:
+def _stamp_of(value: Any, depth: int) -> Hashable:
     """Return what stands for a value; None for what says nothing about answers."""
     if isinstance(value, _PLAIN):
         return repr(value)
@@ -281,7 +281,7 @@ def _mark_of(value: Any, depth: int) -> Hashable:
         return _Same(value)
     if isinstance(value, _CONTAINERS) and depth:
         inside = list(value.items()) if isinstance(value, dict) else [("", inner) for inner in list(value)]
-        return tuple((repr(k), mark) for k, inner in inside for mark in [_mark_of(inner, depth - 1)] if mark)
+        return tuple((repr(k), stamp) for k, inner in inside for stamp in [_stamp_of(inner, depth - 1)] if stamp)
     if callable(value) and getattr(value, "__module__", None) != _INERT:
         return _Same(value)
     return None

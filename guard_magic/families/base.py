@@ -82,9 +82,9 @@ class Questionnaire(ABC):
         plans = {id(question.plan): question.plan for asked in questions for question in asked}
         prompts: list[dict[int, Prompt | ConversationError]] = [{} for _ in conversations]
         for key, plan in plans.items():
-            places = [i for i, asked in enumerate(questions) if any(question.plan is plan for question in asked)]
-            found = plan.prompts([conversations[i] for i in places])
-            for i, prompt in zip(places, found, strict=True):
+            positions = [i for i, asked in enumerate(questions) if any(question.plan is plan for question in asked)]
+            found = plan.prompts([conversations[i] for i in positions])
+            for i, prompt in zip(positions, found, strict=True):
                 prompts[i][key] = prompt
         return [_questioned(*pair) for pair in zip(questions, prompts, strict=True)]
 

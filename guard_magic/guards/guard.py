@@ -55,7 +55,8 @@ class Guard:
         (``"llama-guard-3"``, ``"shieldgemma"`` …) to force it.
     compile
         Whether layers go through ``torch.compile``: large tables are scored faster, after a while of compiling. A
-        guard whose rows cannot be packed is not compiled, with a `GuardWarning`.
+        guard whose rows cannot be packed is not compiled, with a `GuardWarning`. Experimental: no GPU has measured it
+        yet.
     min_verdict_mass
         Rows where P(safe) + P(unsafe) is below this are not scored. 0 is for random-weight guards.
     is_embedded
@@ -293,7 +294,7 @@ class Guard:
         threshold
             `unsafe_score` from which a row is flagged, in [0, 1].
         roles
-            What to do with roles the guard's template has no place for.
+            What to do with roles the guard's template has no room for.
         generate
             Whether to add the text the guard writes.
 

@@ -87,9 +87,9 @@ def load_guard(
         A branch, tag or commit of a hub repository.
     quantization
         ``"int8"`` or ``"int4"`` to keep the weights of linear layers in 8.25 or 5 bits, for memory. ``"fp8"`` to
-        round their activations too and multiply in FP8, for speed on GPUs with FP8 tensor cores; elsewhere it
-        works with a `GuardWarning`. None to keep them whole. Embeddings and output head stay as `dtype` says. Not
-        for GGUF files.
+        round their activations too and multiply in FP8, for speed on GPUs with FP8 tensor cores; elsewhere it works
+        with a `GuardWarning`. Experimental: no GPU has measured it yet. None to keep them whole. Embeddings and
+        output head stay as `dtype` says. Not for GGUF files.
     compile, protocol, min_verdict_mass
         As for `Guard`.
 

@@ -81,7 +81,7 @@ def _read_mapping(value: Mapping[object, object], name: str) -> Policy:
         _refuse_others(value, ("name", "hazards"), "a policy")
         hazards = value["hazards"]
         if not isinstance(hazards, Mapping):
-            raise PolicyError(f"the hazards of a policy are {shorten(hazards)}, which is no mapping", hint=_FORMS)
+            raise PolicyError(f"the hazards of a policy are {shorten(hazards)}, which is not a mapping", hint=_FORMS)
         return Policy(_text(value.get("name", name), "the name of the policy"), _categories(hazards))
     if "name" in value:
         raise PolicyError(
@@ -133,7 +133,7 @@ def _read_frame(frame: pd.DataFrame) -> Policy:
     known = {"code", "name", "description", "distressing"}
     if len(set(names)) < len(names) or not {"code", "name"} <= set(names) <= known:
         raise PolicyError(
-            f"a table with the columns {shorten(columns)} is no policy",
+            f"a table with the columns {shorten(columns)} is not a policy",
             hint='It needs code and name, and may have description and distressing: pass df[["code", "name"]].',
         )
     found = []
@@ -150,7 +150,7 @@ def _read_file(path: Path) -> Policy:
         text = _file_text(path)
         value = _parse_json(text) if path.suffix.lower() == ".json" else _parse_yaml(text)
         if not isinstance(value, Mapping):
-            raise PolicyError(f"it holds {shorten(value)}, which is no mapping", hint=_FORMS)
+            raise PolicyError(f"it holds {shorten(value)}, which is not a mapping", hint=_FORMS)
         return _read_mapping(value, path.stem)
     except PolicyError as error:
         raise PolicyError(f"policy file {shorten(str(path))}: {error.message}", hint=error.hint) from None
@@ -179,7 +179,7 @@ def _parse_json(text: str) -> object:
     except RecursionError:
         raise PolicyError("it is nested too deeply", hint=_FORMS) from None
     except ValueError as error:
-        raise PolicyError(f"it is no JSON: {error}", hint=_FORMS) from None
+        raise PolicyError(f"it is not JSON: {error}", hint=_FORMS) from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -210,7 +210,7 @@ def _parse_yaml(text: str) -> object:
     except RecursionError:
         raise PolicyError("it is nested too deeply", hint=_FORMS) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
-        raise PolicyError(f"it is no YAML: {_yaml_reason(error)}", hint=_FORMS) from None
+        raise PolicyError(f"it is not YAML: {_yaml_reason(error)}", hint=_FORMS) from None
 
 
 def _yaml_reason(error: Exception) -> str:

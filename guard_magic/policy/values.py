@@ -66,11 +66,13 @@ class Category:
     def __post_init__(self) -> None:
         if not isinstance(self.code, str) or not _CODE.fullmatch(self.code):
             raise PolicyError(
-                f"{shorten(self.code)} is no hazard code",
+                f"{shorten(self.code)} is not a hazard code",
                 hint="A code is a letter and up to 39 letters, digits or underscores, such as S15 or social_bias.",
             )
         if self.code.lower() in _VERDICTS:
-            raise PolicyError(f"{self.code!r} is no hazard code: it is a verdict", hint="Give the hazard another code.")
+            raise PolicyError(
+                f"{self.code!r} is not a hazard code: it is a verdict", hint="Give the hazard another code."
+            )
         whose = f"hazard {self.code}"
         object.__setattr__(self, "name", _checked_name(self.name, whose))
         object.__setattr__(self, "description", _checked_description(self.description, whose))
@@ -122,7 +124,7 @@ class Policy:
         for category in self.categories:
             if not isinstance(category, Category):
                 raise PolicyError(
-                    f"policy {self.name!r} has {shorten(category)}, which is no Category",
+                    f"policy {self.name!r} has {shorten(category)}, which is not a Category",
                     hint='Category("S1", "Violent Crimes") makes one.',
                 )
             if category.code in seen:

@@ -164,7 +164,7 @@ def _parts(
 
 
 def _split_tail(stretch: Stretch, encode: Encode, tokenizers: TextTokenizers, known: Known) -> list[Ids | Stretch]:
-    """Split off the end of a stretch that no content can change, whatever it is: see `pieces`."""
+    """Split off the end of a stretch that no content can change, whatever it is."""
     *before, last = stretch.parts
     if not isinstance(last, str):
         return [stretch]

@@ -195,9 +195,9 @@ class PromptPlan:
     def prompts(self, conversations: Sequence[Conversation]) -> list[Prompt | ConversationError]:
         """Return the prompt of each conversation, in order, or why there is none; faster than one by one.
 
-        Texts are tokenized together. Where the template is proved to do nothing but print contents (`oblivious`), only
-        the first conversation of each sequence of roles is rendered, to be compared all the same, and one of those that
-        are long.
+        Texts are tokenized together. Where the template is proved to do nothing but print contents
+        (`template_check`), only the first conversation of each sequence of roles is rendered, to be compared all the
+        same, and one of those that are long.
         """
         compared: set[tuple[Role, ...]] = set()
         drafts = [self._draft(conversation, compared) for conversation in conversations]
@@ -234,9 +234,9 @@ class PromptPlan:
                 ids = self._native(layout, draft.contents, draft.rendered)
                 self._check_control(ids, layout)
                 return Prompt(ids, common_prefix([layout.head, ids]), draft.n_neutralised)
-            pieces = [next(encoded) for _ in range(layout.n_texts)]
-            ids = layout.ids(iter(pieces))
-            if not layout.is_clean or not all(map(self.control_ids.isdisjoint, pieces)):
+            encodings = [next(encoded) for _ in range(layout.n_texts)]
+            ids = layout.ids(iter(encodings))
+            if not layout.is_clean or not all(map(self.control_ids.isdisjoint, encodings)):
                 self._check_control(ids, layout)
             return Prompt(ids, len(layout.head), draft.n_neutralised)
         except ConversationError as error:
@@ -270,12 +270,12 @@ class PromptPlan:
 
     def _build_layout(self, roles: tuple[Role, ...]) -> Layout:
         own = build_skeleton(self.renderer.render, roles)
-        asked = Skeleton(roles, (self.edit(own.pieces[0]), *own.pieces[1:]))
-        tail = f"{asked.pieces[-1]}{self.answer_prefix}{self.word}"
+        asked = Skeleton(roles, (self.edit(own.texts[0]), *own.texts[1:]))
+        tail = f"{asked.texts[-1]}{self.answer_prefix}{self.word}"
         return lay_out(
             own,
             asked,
-            split_segments((*asked.pieces[:-1], tail), self.control),
+            split_segments((*asked.texts[:-1], tail), self.control),
             bos=self._bos,
             control=self.control_ids,
             tokenizers=self.tokenizers,

@@ -34,18 +34,18 @@ class Skeleton:
     ----------
     roles
         The roles it was rendered for.
-    pieces
-        ``len(roles) + 1`` texts: before, between and after the messages.
+    texts
+        ``len(roles) + 1`` of them: before, between and after the messages.
     """
 
     roles: tuple[Role, ...]
-    pieces: tuple[str, ...]
+    texts: tuple[str, ...]
 
     def fill(self, contents: Sequence[str]) -> str:
         """Return the prompt's text with `contents` (one a role) in the slots."""
-        parts = [self.pieces[0]]
-        for content, piece in zip(contents, self.pieces[1:], strict=True):
-            parts += (content, piece)
+        parts = [self.texts[0]]
+        for content, text in zip(contents, self.texts[1:], strict=True):
+            parts += (content, text)
         return "".join(parts)
 
 
@@ -105,13 +105,13 @@ def build_skeleton(render: RenderMessages, roles: Sequence[Role]) -> Skeleton:
     return Skeleton(tuple(roles), tuple(text[left[1] : right[0]] for left, right in pairwise(bounds)))
 
 
-def split_segments(pieces: Sequence[str], control: dict[str, int]) -> tuple[Segment, ...]:
-    """Split a skeleton's pieces at its control tokens.
+def split_segments(texts: Sequence[str], control: dict[str, int]) -> tuple[Segment, ...]:
+    """Split a skeleton's texts at its control tokens.
 
     Parameters
     ----------
-    pieces
-        Texts before, between and after the slots.
+    texts
+        What stands before, between and after the slots.
     control
         Text -> id of the control tokens.
     """
@@ -119,10 +119,10 @@ def split_segments(pieces: Sequence[str], control: dict[str, int]) -> tuple[Segm
     pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
     segments: list[Segment] = []
     stretch: list[str | int] = []
-    for slot, piece in enumerate(pieces):
+    for slot, whole in enumerate(texts):
         if slot:
             stretch.append(slot - 1)
-        for i, text in enumerate(pattern.split(piece) if pattern else [piece]):
+        for i, text in enumerate(pattern.split(whole) if pattern else [whole]):
             if i % 2 == 0:
                 stretch += [text] if text else []
                 continue

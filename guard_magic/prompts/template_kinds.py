@@ -1,4 +1,4 @@
-"""Kinds of expressions of a chat template: what each is made of; see `oblivious`."""
+"""Kinds of expressions of a chat template: what each is made of; see `template_check`."""
 
 from __future__ import annotations
 

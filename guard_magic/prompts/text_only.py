@@ -62,10 +62,10 @@ class TextTokenizers:
         """
         found: list[list[int]] = [[]] * len(texts)
         for kind in dict.fromkeys(behind for _, behind in texts):
-            places = [i for i, (_, behind) in enumerate(texts) if behind == kind]
+            positions = [i for i, (_, behind) in enumerate(texts) if behind == kind]
             tokenizer: Tokenizer = getattr(self, kind)
-            encodings = tokenizer.encode_batch_fast([texts[i][0] for i in places], add_special_tokens=False)
-            for i, encoding in zip(places, encodings, strict=True):
+            encodings = tokenizer.encode_batch_fast([texts[i][0] for i in positions], add_special_tokens=False)
+            for i, encoding in zip(positions, encodings, strict=True):
                 found[i] = encoding.ids
         return found
 

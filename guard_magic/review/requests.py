@@ -140,7 +140,7 @@ def _rows(value: object, n_rows: int) -> list[int] | None:
     if value == "matching":
         return None
     if not isinstance(value, list) or not value:
-        raise LabelError(f"rows={shorten(value)} is no list of rows", hint='Or "matching", for all in the filter.')
+        raise LabelError(f"rows={shorten(value)} is not a list of rows", hint='Or "matching", for all in the filter.')
     return list(dict.fromkeys(read_whole({"row": row}, "row", n_rows) for row in value))
 
 

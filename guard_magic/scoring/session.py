@@ -73,15 +73,15 @@ class Session:
         **options
             As for `guard_magic.guards.loader.load_guard`.
         """
-        place = _checked_source(source)
-        called = name_of(place) if name is None else checked_guard_name(name)
+        where = _checked_source(source)
+        called = name_of(where) if name is None else checked_guard_name(name)
         if called not in self.guards:
             say_loading(called)
         from guard_magic.guards.loader import checked_options, load_guard
 
         checked_options(**options)
         usual = {"min_verdict_mass": 0.9, "compile": False}
-        wanted = (place, *sorted((k, str(v)) for k, v in options.items() if v is not None and usual.get(k) != v))
+        wanted = (where, *sorted((k, str(v)) for k, v in options.items() if v is not None and usual.get(k) != v))
         if called in self.guards:
             if self._sources.get(called) != wanted:
                 raise LoadError(
@@ -89,7 +89,7 @@ class Session:
                     hint=f"Unload it (%guard unload {called}) or give this one another name.",
                 )
             return self.use(called)
-        guard = load_guard(place, name=called, **options)
+        guard = load_guard(where, name=called, **options)
         self._sources[called] = wanted
         return self._add(guard)
 
@@ -336,13 +336,13 @@ class Session:
 
 
 def _checked_source(source: object) -> str:
-    place = os.fspath(source) if isinstance(source, os.PathLike) else source
-    if not isinstance(place, str) or is_blank(place):
+    where = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if not isinstance(where, str) or is_blank(where):
         raise LoadError(
             f"no guard to load: {shorten(source)}",
             hint="Pass 'embedded', a hub id, or a path as text; wrap() takes models.",
         )
-    return place
+    return where
 
 
 def _check_embedded(policy: Policy | None, exclude: Iterable[str]) -> None:

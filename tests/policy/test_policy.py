@@ -63,7 +63,7 @@ def test_codes_are_identifiers(code: str) -> None:
     ["", "1", "_s", "S 1", " S1", "S1\n", "<S1>", "S-1", "S1,S2", "S1:", "١", "Ä", "ſ1", "a" * 41, 1, None, True],
 )
 def test_bad_code(code: Any) -> None:
-    with pytest.raises(PolicyError, match="is no hazard code"):
+    with pytest.raises(PolicyError, match="is not a hazard code"):
         Category(code, "Name")
 
 
@@ -129,7 +129,7 @@ def test_a_policy_has_limits() -> None:
         Policy("p", many)
     with pytest.raises(PolicyError, match="no hazards left"):
         Policy("p", ())
-    with pytest.raises(PolicyError, match="which is no Category"):
+    with pytest.raises(PolicyError, match="which is not a Category"):
         Policy("p", ("S1",))  # type: ignore[arg-type]
     with pytest.raises(PolicyError, match="the policy has an unusable name"):
         Policy("two\nlines", many[:1])
@@ -175,7 +175,7 @@ def test_add_what_is_there_or_cannot_be() -> None:
     with pytest.raises(PolicyError, match="'two' has S1 already: 'Spam'") as caught:
         TWO.add("S1", "Other")
     assert "rename()" in caught.value.hint
-    with pytest.raises(PolicyError, match="is no hazard code"):
+    with pytest.raises(PolicyError, match="is not a hazard code"):
         TWO.add("S 1", "Other")
     with pytest.raises(PolicyError, match="unusable name"):
         TWO.add("S2", "a|b")
@@ -382,7 +382,7 @@ def test_mappings() -> None:
         ({}, "no hazards left"),
         ({"hazards": {}}, "no hazards left"),
         ({"hazards": None}, "the hazards of a policy are None"),
-        ({"hazards": [Category("S1", "Spam")]}, "which is no mapping"),
+        ({"hazards": [Category("S1", "Spam")]}, "which is not a mapping"),
         ({"name": "mine", "S1": "Spam"}, "there is a name, 'mine', and no hazards"),
         ({"name": "mine", "hazards": {"S1": "Spam"}, "S2": "Ads"}, "a policy has an unknown key 'S2'"),
         ({"name": 3, "hazards": {"S1": "Spam"}}, "the name of the policy is 3 (int), which is not text"),
@@ -393,7 +393,7 @@ def test_mappings() -> None:
         ({"S1": ["Spam"]}, "the name of hazard 'S1' is ['Spam'] (list)"),
         ({1: "Spam"}, "a hazard code is 1 (int), which is not text"),
         ({None: "Spam"}, "a hazard code is None"),
-        ({" S1": "Spam"}, "' S1' is no hazard code"),
+        ({" S1": "Spam"}, "' S1' is not a hazard code"),
         ({"S1": {"nam": "Spam"}}, "hazard 'S1' has an unknown key 'nam'"),
         ({"S1": {"name": "Spam", "desc": "x"}}, "hazard 'S1' has an unknown key 'desc'"),
         ({"S1": {}}, "hazard 'S1' has no name"),
@@ -437,8 +437,8 @@ def test_frames(missing: object, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"code": ["S1"]}, "a table with the columns ['code'] is no policy"),
-        ({"code": ["S1"], "name": ["Spam"], "Description": ["lost?"]}, "'Description'] is no policy"),
+        ({"code": ["S1"]}, "a table with the columns ['code'] is not a policy"),
+        ({"code": ["S1"], "name": ["Spam"], "Description": ["lost?"]}, "'Description'] is not a policy"),
         ({"code": [], "name": []}, "no hazards left"),
         ({"code": ["S1", "S1"], "name": ["Spam", "Ads"]}, "S1 twice"),
         ({"code": ["S1", None], "name": ["Spam", "Ads"]}, "the code in row 1 of the table is"),
@@ -455,7 +455,7 @@ def test_frames_that_are_no_policy(columns: dict[str, list[object]], says: str) 
 
 def test_a_column_that_stands_twice() -> None:
     frame = pd.DataFrame([["S1", "Spam", "Ads"]], columns=["code", "name", "name"])
-    with pytest.raises(PolicyError, match="is no policy"):
+    with pytest.raises(PolicyError, match="is not a policy"):
         as_policy(frame)
 
 
@@ -529,17 +529,17 @@ def test_a_file_gives_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("1: Spam\n", "a hazard code is 1 (int)"),
         ("S1: [Spam]\n", "the name of hazard 'S1' is ['Spam'] (list)"),
         ("name: mine\nS1: Spam\n", "there is a name, 'mine', and no hazards"),
-        ("", "it holds None, which is no mapping"),
-        ("- S1\n- S2\n", "it holds ['S1', 'S2'], which is no mapping"),
-        ("just text", "it holds 'just text', which is no mapping"),
-        ("S1: Spam: Ads\n", "it is no YAML: mapping values are not allowed here, line 1"),
+        ("", "it holds None, which is not a mapping"),
+        ("- S1\n- S2\n", "it holds ['S1', 'S2'], which is not a mapping"),
+        ("just text", "it holds 'just text', which is not a mapping"),
+        ("S1: Spam: Ads\n", "it is not YAML: mapping values are not allowed here, line 1"),
         ("S1: Spam\n\tS2: Ads\n", "line 2"),
-        ("S1: 'Spam\n", "it is no YAML"),
-        ("S1: Spam\n---\nS2: Ads\n", "it is no YAML: but found another document"),
-        ("S1: !!python/object/apply:os.system [ls]\n", "it is no YAML: could not determine a constructor"),
-        ("? {a: b}\n: Spam\n", "it is no YAML"),
-        ("S1: 2024-99-99\n", "it is no YAML"),
-        ("S1: \x01\n", "it is no YAML"),
+        ("S1: 'Spam\n", "it is not YAML"),
+        ("S1: Spam\n---\nS2: Ads\n", "it is not YAML: but found another document"),
+        ("S1: !!python/object/apply:os.system [ls]\n", "it is not YAML: could not determine a constructor"),
+        ("? {a: b}\n: Spam\n", "it is not YAML"),
+        ("S1: 2024-99-99\n", "it is not YAML"),
+        ("S1: \x01\n", "it is not YAML"),
         ("[" * 5_000, "it is nested too deeply"),
         ("a: &a {hazards: *a}\n", "alias '*a'"),
     ],
@@ -561,9 +561,9 @@ def test_yaml_that_is_no_policy(tmp_path: Path, text: str, says: str) -> None:
         ('{"hazards": {"S1": "Spam", "S1": "Ads"}}', "it has 'S1' twice"),
         ('{"S1": false}', "the name of hazard 'S1' is False"),
         ('{"S1": NaN}', "the name of hazard 'S1' is nan"),
-        ('{"S1": "Spam"', "it is no JSON: Expecting ',' delimiter: line 1"),
-        ("", "it is no JSON"),
-        ("[]", "it holds [], which is no mapping"),
+        ('{"S1": "Spam"', "it is not JSON: Expecting ',' delimiter: line 1"),
+        ("", "it is not JSON"),
+        ("[]", "it holds [], which is not a mapping"),
         ("[" * 100_000, "it is nested too deeply"),
     ],
 )

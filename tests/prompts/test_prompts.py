@@ -176,9 +176,9 @@ def test_templates_that_lose_content(template: str, message: str) -> None:
 def test_skeleton_and_segments() -> None:
     template = "<s>A{% for m in messages %}[{{ m.role }}] {{ m.content }}<e>{% endfor %}end"
     skeleton = build_skeleton(jinja(template), ("user", "assistant"))
-    assert skeleton.pieces == ("<s>A[user] ", "<e>[assistant] ", "<e>end")
+    assert skeleton.texts == ("<s>A[user] ", "<e>[assistant] ", "<e>end")
     assert skeleton.fill(["<e>", "zq00000sentinel"]) == "<s>A[user] <e><e>[assistant] zq00000sentinel<e>end"
-    segments = split_segments(skeleton.pieces, {"<s>": 1, "<e>": 2})
+    segments = split_segments(skeleton.texts, {"<s>": 1, "<e>": 2})
     assert [s.token_id for s in segments] == [1, None, 2, None, 2, None]
     assert [s.parts for s in segments if s.parts] == [("A[user] ", 0), ("[assistant] ", 1), ("end",)]
     assert "".join(s.text(["x", "y"]) or "<>" for s in segments) == "<>A[user] x<>[assistant] y<>end"
