@@ -88,13 +88,13 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "other tensors": lambda model: model.load_state_dict(fresh_model(seed=3).state_dict(), assign=True),
     "past the counters": _past_the_counters,
     "through numpy": _from_numpy,
-    "a buffer": lambda model: model.model.rotary_emb.inv_freq.mul_(0.25),
+    "a buffer": lambda model: model.model.rotary_emb.inv_freq.mul_(8.0),
     "another buffer": lambda model: model.model.rotary_emb.register_buffer(
-        "inv_freq", model.model.rotary_emb.inv_freq / 4
+        "inv_freq", model.model.rotary_emb.inv_freq * 8
     ),
     "a layer": _layer,
     "quantized": lambda model: quantize_linears(model, "int4"),
-    "a scale": lambda model: setattr(model.model.layers[1].self_attn, "scaling", 1.0),
+    "a scale": lambda model: setattr(model.model.layers[1].self_attn, "scaling", 25.0),
     "a method": _silent,
     "a hook": _hook,
     "bfloat16": lambda model: model.to(torch.bfloat16),
