@@ -11,7 +11,8 @@ from guard_magic.conversations.roles import Assess
 from guard_magic.conversations.windows import Overflow
 from guard_magic.magics.options import LOAD_OPTIONS, MODERATE, QUANTIZATIONS, SUBCOMMANDS
 from guard_magic.policy import BUILT_IN, LLAMA_GUARD_3, Policy
-from guard_magic.scoring.session import EMBEDDED_NAME, Session, current_session
+from guard_magic.scoring.askable import EMBEDDED_NAME
+from guard_magic.scoring.session import Session, current_session
 
 __all__ = ["complete", "make_matcher", "own_policy"]
 

@@ -20,13 +20,13 @@ from guard_magic.conversations.rows import Row
 from guard_magic.conversations.windows import Overflow, checked_overflow
 from guard_magic.errors import (
     EmbeddedGuardWarning,
-    GuardError,
     LoadError,
     PolicyError,
     UnknownGuardError,
     shorten,
 )
-from guard_magic.policy import LLAMA_GUARD_3, Policy, as_policy, listed_codes
+from guard_magic.policy import Policy, as_policy, listed_codes
+from guard_magic.scoring.askable import EMBEDDED_NAME, check_embedded, warn_of_policy
 from guard_magic.scoring.cache import ScoreCache
 from guard_magic.scoring.notices import progress_bar, say_loading, warn_read_as_text, warn_unscored
 from guard_magic.scoring.progress import Watch
@@ -39,12 +39,9 @@ if TYPE_CHECKING:
     from guard_magic.guards.guard import Guard
     from guard_magic.guards.request import Request
 
-__all__ = ["DEFAULT_THRESHOLD", "EMBEDDED_NAME", "EMBEDDED_POLICY", "Session", "current_session"]
+__all__ = ["DEFAULT_THRESHOLD", "Session", "current_session"]
 
 DEFAULT_THRESHOLD = 0.5
-EMBEDDED_NAME = "embedded"
-EMBEDDED_POLICY = LLAMA_GUARD_3
-"""What the embedded guard was trained to tell apart; it can be asked about nothing else."""
 _MODEL_VARIABLE = "GUARD_MAGIC_MODEL"
 
 
@@ -119,7 +116,7 @@ class Session:
         self._sources.pop(called, None)
         if self.current == called:
             self.current = next(reversed(self.guards), None)
-            self._compare_policy()
+            warn_of_policy(self.guards.get(self.current or ""), self.policy)
         guard.close()
         from guard_magic.guards.loader import free_memory
 
@@ -169,7 +166,7 @@ class Session:
         It holds for guards that come later too: a current one that cannot be asked about them is a `GuardWarning`.
         """
         self.policy = None if policy is None else as_policy(policy)
-        self._compare_policy()
+        warn_of_policy(self.guards.get(self.current or ""), self.policy)
         return self.policy
 
     def guard(self, guard: object = None) -> Guard:
@@ -214,7 +211,7 @@ class Session:
         excluded = listed_codes(exclude)
         try:
             if self._is_embedded(guard):
-                _check_embedded(chosen, excluded)
+                check_embedded(chosen, excluded)
             found = self.guard(guard)
             asked = found.resolve_policy(chosen, excluded)
         except PolicyError as error:
@@ -296,21 +293,8 @@ class Session:
 
     def _make_current(self, guard: Guard) -> Guard:
         self.current = guard.name
-        self._compare_policy()
+        warn_of_policy(self.guards.get(self.current or ""), self.policy)
         return guard
-
-    def _compare_policy(self) -> None:
-        """Say at once where the current guard cannot be asked about the session's policy: all it scores would fail."""
-        guard = self.guards.get(self.current or "")
-        if guard is None or self.policy is None:
-            return
-        try:
-            guard.resolve_policy(self.policy)
-        except GuardError as error:
-            warn_caller(
-                f"guard {guard.name!r} is current and cannot be asked about the session's policy "
-                f"{self.policy.name!r}: {error.message}. {error.hint} Each guard's own policy: %guard policy reset"
-            )
 
     def _is_embedded_unloaded(self, name: str) -> bool:
         return name == EMBEDDED_NAME and name not in self.guards
@@ -343,17 +327,6 @@ def _checked_source(source: object) -> str:
             hint="Pass 'embedded', a hub id, or a path as text; wrap() takes models.",
         )
     return where
-
-
-def _check_embedded(policy: Policy | None, exclude: Iterable[str]) -> None:
-    """Refuse what the embedded guard cannot be asked, before it is loaded: its prompt carries no policy."""
-    if (policy or EMBEDDED_POLICY).without(exclude) != EMBEDDED_POLICY:
-        what = "leave hazards out" if policy is None else f"be asked about policy {policy.name!r}"
-        raise PolicyError(
-            f"the embedded guard cannot {what}: its prompt carries no policy",
-            hint="Load a guard that takes one (%guard load meta-llama/Llama-Guard-3-8B), or leave out policy and "
-            "exclude.",
-        )
 
 
 _SESSION = Session()

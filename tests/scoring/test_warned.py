@@ -25,7 +25,8 @@ from guard_magic.callers import caller_level, warn_caller
 from guard_magic.errors import GuardWarning, PolicyError
 from guard_magic.guards.guard import Guard
 from guard_magic.policy import LLAMA_GUARD_3, as_policy
-from guard_magic.scoring.session import EMBEDDED_POLICY, Session
+from guard_magic.scoring.askable import EMBEDDED_POLICY
+from guard_magic.scoring.session import Session
 
 PACKAGE = Path(guard_magic.__file__).parent
 OTHER = {"S1": "Rude Words"}
@@ -157,7 +158,7 @@ def test_every_line_that_warns_is_tried() -> None:
         n_calls = len(re.findall(r"(?<!def )\bwarn_caller\(", path.read_text(encoding="utf-8")))
         if n_calls:
             calls[path.parent.stem if path.stem == "__init__" else path.stem] = n_calls
-    assert set(calls) == {"notices", "session", "guard", "quantize", "tasks", "reviewer", "magics"}
+    assert set(calls) == {"askable", "notices", "session", "guard", "quantize", "tasks", "reviewer", "magics"}
 
 
 def test_where_no_line_is_the_users_the_nearest_that_is_not_ours() -> None:
