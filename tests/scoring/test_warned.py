@@ -158,7 +158,9 @@ def test_every_line_that_warns_is_tried() -> None:
         n_calls = len(re.findall(r"(?<!def )\bwarn_caller\(", path.read_text(encoding="utf-8")))
         if n_calls:
             calls[path.parent.stem if path.stem == "__init__" else path.stem] = n_calls
-    assert set(calls) == {"askable", "notices", "session", "guard", "quantize", "tasks", "reviewer", "magics"}
+    tried_elsewhere = {"calibrated", "calibrating", "calibration", "merging", "reading"}
+    here = {"askable", "notices", "session", "guard", "quantize", "tasks", "reviewer", "magics"}
+    assert set(calls) == here | tried_elsewhere
 
 
 def test_where_no_line_is_the_users_the_nearest_that_is_not_ours() -> None:
