@@ -11,7 +11,9 @@ from typing import Any
 
 from guard_magic import accessor as _accessor
 from guard_magic.api import (
+    agreement,
     calibrate,
+    compare,
     evaluate,
     load,
     moderate,
@@ -67,7 +69,9 @@ __all__ = [
     "Verdict",
     "Verdicts",
     "adjudication",
+    "agreement",
     "calibrate",
+    "compare",
     "evaluate",
     "export_labels",
     "load",

@@ -7,6 +7,7 @@ hide ``df.guard`` from completion.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
 import pandas as pd
@@ -28,10 +29,14 @@ from guard_magic.tables.score import (
 )
 
 if TYPE_CHECKING:
+    from guard_magic.evaluation.agreeing import AgreementOptions
+    from guard_magic.evaluation.agreement import Agreement
     from guard_magic.evaluation.calibrating import CalibrateOptions
     from guard_magic.evaluation.calibration import Calibration
+    from guard_magic.evaluation.comparing import CompareOptions, Comparison
     from guard_magic.evaluation.evaluating import EvaluateOptions
     from guard_magic.evaluation.report import Report
+    from guard_magic.guards.guard import Guard
     from guard_magic.review import Reviewer
 
 __all__ = ["FrameGuard", "SeriesGuard", "register"]
@@ -109,6 +114,16 @@ class FrameGuard:
     @carrying(api.evaluate)
     def evaluate(self, **options: Unpack[EvaluateOptions]) -> Report:  # noqa: D102
         return api.evaluate(self._frame, **options)
+
+    @by_name
+    @carrying(api.compare)
+    def compare(self, guards: Sequence[Guard | str], **options: Unpack[CompareOptions]) -> Comparison:  # noqa: D102
+        return api.compare(self._frame, guards, **options)
+
+    @by_name
+    @carrying(api.agreement)
+    def agreement(self, **options: Unpack[AgreementOptions]) -> Agreement:  # noqa: D102
+        return api.agreement(self._frame, **options)
 
 
 class SeriesGuard:

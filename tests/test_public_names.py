@@ -13,8 +13,9 @@ import guard_magic
 NAMES = """
 LLAMA_GUARD_3 Calibration Category ColumnError Conversation ConversationError EmbeddedGuardWarning EvaluationError
 GuardError GuardWarning LabelError LoadError Message Policy PolicyError ProtocolError ScoreError UnknownGuardError
-Verdict Verdicts adjudication calibrate evaluate export_labels load load_ipython_extension moderate read_labels score
-score_turns set_policy set_threshold status unload unload_ipython_extension use wrap
+Verdict Verdicts adjudication agreement calibrate compare evaluate export_labels load
+load_ipython_extension moderate read_labels score score_turns set_policy set_threshold status unload
+unload_ipython_extension use wrap
 """
 
 

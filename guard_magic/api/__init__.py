@@ -5,13 +5,15 @@ A function here says what is passed and hands all of it on: an option is added t
 """
 
 from guard_magic.api.calibrating import calibrate
-from guard_magic.api.evaluating import evaluate
+from guard_magic.api.evaluating import agreement, compare, evaluate
 from guard_magic.api.guards import load, set_policy, set_threshold, status, unload, use, wrap
 from guard_magic.api.labelling import labels, review
 from guard_magic.api.scoring import moderate, score, score_turns
 
 __all__ = [
+    "agreement",
     "calibrate",
+    "compare",
     "evaluate",
     "labels",
     "load",

@@ -7,10 +7,21 @@ from typing import Any
 
 from guard_magic.display.as_html import _card, _line, _small, _table_html, isolated
 from guard_magic.display.as_text import _table_text, _wrap
+from guard_magic.evaluation.agreement import Agreement
+from guard_magic.evaluation.comparing import Comparison
 from guard_magic.evaluation.report import Report, frame_rows
 from guard_magic.evaluation.thresholds import Choice
 
-__all__ = ["choice_html", "choice_text", "report_html", "report_text"]
+__all__ = [
+    "agreement_html",
+    "agreement_text",
+    "choice_html",
+    "choice_text",
+    "comparison_html",
+    "comparison_text",
+    "report_html",
+    "report_text",
+]
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -48,6 +59,28 @@ def choice_text(choice: Choice) -> str:
     return "\n".join(line for said in choice.lines() for line in _wrap(said))
 
 
+def comparison_html(comparison: Comparison) -> str:
+    """Return a comparison as an HTML fragment."""
+    notes = (_line(_small(note)) for note in comparison.notes())
+    return _card("comparison", _line(_bdi(comparison.head())), _rows_html(comparison.table()), *notes)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return a comparison as lines of at most 80 columns."""
+    notes = [line for note in comparison.notes() for line in _wrap(f"- {note}")]
+    return "\n".join([*_wrap(comparison.head()), *_table_text(comparison.table()), *notes])
+
+
+def agreement_html(agreement: Agreement) -> str:
+    """Return agreement as an HTML fragment."""
+    return _card("agreement", _line(_bdi(agreement.head())), _rows_html(agreement.table()))
+
+
+def agreement_text(agreement: Agreement) -> str:
+    """Return agreement as lines of at most 80 columns."""
+    return "\n".join([*_wrap(agreement.head()), *_table_text(agreement.table())])
+
+
 def _next_steps(report: Report) -> str:
     n_wrong = len(report.false_positives), len(report.false_negatives)
     return (
@@ -66,4 +99,9 @@ def _folded(name: str, rows: Rows) -> str:
 
 def printers() -> list[tuple[type, Any, Any]]:
     """Return each kind of value with what shows it as HTML and as text."""
-    return [(Report, report_html, report_text), (Choice, choice_html, choice_text)]
+    return [
+        (Report, report_html, report_text),
+        (Choice, choice_html, choice_text),
+        (Comparison, comparison_html, comparison_text),
+        (Agreement, agreement_html, agreement_text),
+    ]

@@ -126,6 +126,16 @@ class Resampled:
         ]
         return np.stack(found).reshape(len(RESAMPLED), *drawn.shape[:-1])
 
+    def rates(self, drawn: Ints) -> Floats:
+        """Return precision, recall and false positive rate of each resample, (3, ...); 0 where there is no row."""
+        mass = self._mass(drawn)
+        unsafe, flagged = mass * self._unsafe, self._flagged.astype(np.float64)
+        hits, n_flagged = unsafe @ flagged, mass @ flagged
+        n_unsafe = unsafe.sum(axis=-1)
+        n_safe = mass.sum(axis=-1) - n_unsafe
+        over = [(hits, n_flagged), (hits, n_unsafe), (n_flagged - hits, n_safe)]
+        return np.stack([top / np.maximum(bottom, 1e-300) for top, bottom in over]).reshape(3, *drawn.shape[:-1])
+
     def auroc(self, drawn: Ints) -> Floats:
         """Return AUROC of each resample, (...), of rows drawn by number, (..., n_drawn)."""
         mass = self._mass(drawn)

@@ -20,14 +20,14 @@ from guard_magic.scoring.session import Session
 from guard_magic.tables.attach import policies_in_use
 from guard_magic.tables.column_plan import MissingResponse, plan_columns
 from guard_magic.tables.columns import column_of, places_of
-from guard_magic.tables.restoring import restored_verdicts
+from guard_magic.tables.restoring import restored_verdicts, verdict_places
 from guard_magic.tables.score import score_frame
 from guard_magic.verdict import COLUMNS, SAFE
 
 if TYPE_CHECKING:
     from guard_magic.guards.guard import Guard
 
-__all__ = ["Asked", "Reading", "ScoredTable", "contents_of", "labels_of", "scored_table"]
+__all__ = ["Asked", "Reading", "ScoredTable", "contents_of", "labels_of", "scored_table", "try_scores"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -121,6 +121,15 @@ def scored_table(
         known = score_frame(session, frame, columns, extras=extras, overwrite=True, progress=progress, **asked)
         prefix = ""
     return _of_verdicts(session, known, prefix, given)
+
+
+def try_scores(
+    session: Session, frame: pd.DataFrame, *, score: str | None = None, prefix: str = "", threshold: float | None = None
+) -> ScoredTable | None:
+    """Return the scores that a table has, or those of a column; None where it has none."""
+    if score is None and isinstance(prefix, str) and verdict_places(frame, prefix) is None:
+        return None
+    return scored_table(session, frame, {}, np.zeros(len(frame)), score=score, prefix=prefix, threshold=threshold)
 
 
 def _of_column(session: Session, frame: pd.DataFrame, score: object, threshold: float | None) -> ScoredTable:

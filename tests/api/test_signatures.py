@@ -13,8 +13,11 @@ import guard_magic
 from guard_magic import accessor, api
 from guard_magic.accessor import FrameGuard, SeriesGuard
 from guard_magic.api import calibrating, evaluating, labelling, scoring
+from guard_magic.evaluation.agreeing import AgreementOptions
+from guard_magic.evaluation.agreement import Agreement
 from guard_magic.evaluation.calibrating import CalibrateOptions
 from guard_magic.evaluation.calibration import Calibration
+from guard_magic.evaluation.comparing import CompareOptions, Comparison
 from guard_magic.evaluation.evaluating import EvaluateOptions
 from guard_magic.evaluation.report import Report
 from guard_magic.guards.guard import Guard
@@ -23,7 +26,15 @@ from guard_magic.review import Reviewer
 from guard_magic.review.frames import LabelOptions, ReviewOptions
 from guard_magic.tables.score import ColumnNames, ScoreOptions, SeriesOptions, SeriesTurnOptions, TurnOptions
 
-KNOWN = {"Guard": Guard, "LabelFile": LabelFile, "Reviewer": Reviewer, "Calibration": Calibration, "Report": Report}
+KNOWN = {
+    "Guard": Guard,
+    "LabelFile": LabelFile,
+    "Reviewer": Reviewer,
+    "Calibration": Calibration,
+    "Report": Report,
+    "Comparison": Comparison,
+    "Agreement": Agreement,
+}
 OF_FRAMES = {*ColumnNames.__annotations__, "overwrite"}
 SURFACES: list[tuple[Any, Any, Any, set[str]]] = [
     (FrameGuard.score, api.score, ScoreOptions, set()),
@@ -32,6 +43,8 @@ SURFACES: list[tuple[Any, Any, Any, set[str]]] = [
     (FrameGuard.labels, api.labels, LabelOptions, set()),
     (FrameGuard.calibrate, api.calibrate, CalibrateOptions, set()),
     (FrameGuard.evaluate, api.evaluate, EvaluateOptions, set()),
+    (FrameGuard.compare, api.compare, CompareOptions, set()),
+    (FrameGuard.agreement, api.agreement, AgreementOptions, set()),
     (SeriesGuard.score, api.score, SeriesOptions, OF_FRAMES),
     (SeriesGuard.score_turns, api.score_turns, SeriesTurnOptions, OF_FRAMES),
 ]

@@ -792,3 +792,51 @@ def test_a_part_of_a_variable_is_scored(shell: InteractiveShell) -> None:
     assert "assign it to a variable first" in usage_error(shell, "%moderate -i len(chats)")
     assert "assign it to a variable first" in usage_error(shell, "%moderate -i chats[0+1]")
     assert "no variable 'nothing'" in usage_error(shell, "%moderate -i nothing[0]")
+
+
+def test_a_threshold_from_a_report_or_a_choice(
+    shell: InteractiveShell, session: Session, tiny: Guard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(80)]}).guard.score(progress=False)
+    unsafe = frame["unsafe_score"] > frame["unsafe_score"].median()
+    report = frame.assign(label=unsafe).guard.evaluate(n_bootstrap=200)
+    shell.user_ns.update(report=report, choice=report.threshold(fpr=0.3), number=0.5)
+    run(shell, "%guard threshold --from choice")
+    assert session.threshold == shell.user_ns["choice"].threshold
+    assert f"chosen for scores of guard {tiny.label}" in capsys.readouterr().out
+    assert "not tiny@" not in usage_error(shell, "%moderate -x S1 hi")
+    assert "was chosen for policy" in usage_error(shell, "%moderate -x S1 hi")
+    assert run(shell, "%moderate -x S1 -t 0.3 hi").threshold == 0.3
+    run(shell, "%guard threshold --from report --recall 0.8")
+    assert session.threshold == report.threshold(recall=0.8).threshold
+    run(shell, "%guard threshold 0.5")
+    assert session.threshold_for is None
+    assert run(shell, "%moderate -x S1 hi").threshold == 0.5
+    assert "from which a threshold is to be chosen" in usage_error(shell, "%guard threshold --from report")
+    assert "leave --fpr out" in usage_error(shell, "%guard threshold --from choice --fpr .1")
+    assert "neither a Choice nor a Report" in usage_error(shell, "%guard threshold --from number")
+    assert "a number, or --from VAR" in usage_error(shell, "%guard threshold 0.3 --from choice")
+    assert "a number, or --from VAR" in usage_error(shell, "%guard threshold --fpr .1")
+    assert "you need about" in usage_error(shell, "%guard threshold --from report --fpr .01")
+    assert session.threshold == 0.5
+
+
+def test_reports_are_shown_as_cards(shell: InteractiveShell, session: Session) -> None:
+    frame = pd.DataFrame({"text": [f"text {i}" for i in range(20)]}).guard.score(progress=False)
+    frame = frame.assign(label=[True, False] * 10, label_a=[True, False] * 10, label_b=[True] * 20, other=0.3)
+    report = frame.guard.evaluate(n_bootstrap=0)
+    shown = {
+        "report": report,
+        "threshold": report.threshold(best="f1"),
+        "comparison": frame.guard.compare(["unsafe_score", "other"], n_bootstrap=0),
+        "agreement": frame.guard.agreement(labels=["label_a", "label_b"], n_bootstrap=0),
+    }
+    for name, value in shown.items():
+        formats, _ = shell.display_formatter.format(value)
+        assert f'aria-label="{name}"' in formats["text/html"], name
+        assert all(len(line) <= 80 for line in formats["text/plain"].splitlines()), name
+        assert len(formats["text/plain"].splitlines()) > 1, name
+    formats, _ = shell.display_formatter.format([report])
+    assert len(formats["text/plain"].splitlines()) == 1
+    picture, _ = shell.display_formatter.format(report.plot())
+    assert picture["image/png"]
