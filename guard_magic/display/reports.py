@@ -62,7 +62,7 @@ def choice_text(choice: Choice) -> str:
 def comparison_html(comparison: Comparison) -> str:
     """Return a comparison as an HTML fragment."""
     notes = (_line(_small(note)) for note in comparison.notes())
-    return _card("comparison", _line(_bdi(comparison.head())), _rows_html(comparison.table()), *notes)
+    return _card("comparison", _line(isolated(comparison.head())), _rows_html(comparison.table()), *notes)
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -73,7 +73,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 def agreement_html(agreement: Agreement) -> str:
     """Return agreement as an HTML fragment."""
-    return _card("agreement", _line(_bdi(agreement.head())), _rows_html(agreement.table()))
+    return _card("agreement", _line(isolated(agreement.head())), _rows_html(agreement.table()))
 
 
 def agreement_text(agreement: Agreement) -> str:

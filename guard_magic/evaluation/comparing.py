@@ -20,8 +20,9 @@ from guard_magic.evaluation.report import markdown_table, number
 from guard_magic.evaluation.samples import MIN_ROWS, Sample, flags
 from guard_magic.evaluation.sampling import weights
 from guard_magic.evaluation.scored import Reading, ScoredTable, labels_of, scored_table
+from guard_magic.scoring.askable import EMBEDDED_NAME
 from guard_magic.scoring.interrupts import interruptible
-from guard_magic.scoring.session import EMBEDDED_NAME, Session
+from guard_magic.scoring.session import Session
 from guard_magic.tables.columns import column_of, places_of
 from guard_magic.verdict import COLUMNS
 

@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+THRESHOLD = ROOT / "notebooks" / "03_choose_a_threshold.ipynb"
 REVIEW = ROOT / "notebooks" / "02_review_and_label.ipynb"
 
 
@@ -63,6 +64,22 @@ def test_the_stored_notebooks_have_their_outputs(path: Path) -> None:
     assert not [o for o in outputs(notebook) if o.output_type == "error"]
     assert "widget-view+json" not in path.read_text(encoding="utf-8"), "a widget that is dead in the file"
     assert path.stat().st_size < 100_000
+
+
+def test_the_notebook_on_thresholds_ends_with_a_defended_one(tmp_path: Path) -> None:
+    notebook = nbformat.read(THRESHOLD, as_version=4)
+    NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    results = outputs(notebook)
+    assert not [o for o in results if o.output_type == "error"]
+    cards = [o.data for o in results if "gm-card" in o.get("data", {}).get("text/html", "")]
+    assert ["gm-report" in card["text/html"] for card in cards] == [True, False, False]
+    assert len([o for o in results if "image/png" in o.get("data", {})]) == 1
+    printed = "".join(o.text for o in results if o.output_type == "stream")
+    assert "you need about" in printed
+    assert "false positive rate ≤ 0.1 with probability ≥ 0.95" in printed
+    assert "chosen for scores of guard embedded@" in printed
 
 
 def test_the_review_notebook_shows_a_table_and_a_widget(tmp_path: Path) -> None:
