@@ -57,3 +57,15 @@ def test_prediction_powered(tmp_path: Path) -> None:
     for found in report["settings"].values():
         assert set(found) == {"prevalence", "precision", "recall"}
         assert all(0.5 <= one["coverage"] <= 1 and one["n_estimates"] > 0 for one in found.values())
+
+
+def test_intervals_and_promises(tmp_path: Path) -> None:
+    rng = [(i % 50) / 50 for i in range(300)]
+    scores = tmp_path / "scores.jsonl"
+    rows = [{"unsafe_score": score, "label": int(score > 0.6) ^ (i % 11 == 0)} for i, score in enumerate(rng)]
+    scores.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    report = run("evaluation.py", "--draws", "10", "--scores", str(scores), folder=tmp_path)
+    assert {"auroc", "recall", "f1", "f1 within classes"} <= set(report["intervals"]["n=100, 30% unsafe"])
+    assert all(0 <= one["broken"] <= 0.4 for made in report["promises"].values() for one in made.values())
+    assert report["splits"]["of"] == "300 rows of scores.jsonl"
+    assert report["seconds_100k"] > 0
