@@ -18,8 +18,8 @@ from guard_magic.errors import ConversationError
 from guard_magic.tables.branches import Tree, message_lists, refuse_branches
 from guard_magic.tables.by_conversation import try_row
 from guard_magic.tables.column_plan import ColumnPlan
-from guard_magic.tables.columns import column_of
-from guard_magic.tables.message_ids import checked_ids, id_error
+from guard_magic.tables.columns import column_of, name_words
+from guard_magic.tables.message_ids import alike_ids, checked_ids, id_error
 from guard_magic.tables.message_order import against_times, sort_messages
 from guard_magic.tables.speakers import unknown_roles
 
@@ -97,6 +97,7 @@ def read_long(frame: pd.DataFrame, plan: ColumnPlan) -> LongTable:
     else:
         unsorted, remarks = sort_messages(column_of(frame, plan.order), members)
     remarks = [*unknown_roles(column_of(frame, plan.columns[-2])), *remarks]
+    remarks += [*alike_ids(shown), *_said_twice(frame, members), *_put_away(frame)]
     refuse_branches(frame, plan, members, shown)
     rows: list[Row] = []
     for positions, value in zip(members, shown, strict=True):
@@ -104,6 +105,30 @@ def read_long(frame: pd.DataFrame, plan: ColumnPlan) -> LongTable:
         rows.append(error or try_row(parse_messages, [messages[i] for i in positions]))
     index = pd.Index(ids.iloc[[positions[0] for positions in members]], name=ids.name)
     return LongTable(rows, members, shown, index, remarks)
+
+
+def _said_twice(frame: pd.DataFrame, members: list[list[int]]) -> list[str]:
+    """Return what is to be said once of conversations of which every row stands there twice, as ``concat`` makes it."""
+    try:
+        again = frame.duplicated(keep=False).to_numpy()
+    except Exception:  # lists cannot be compared so, and values may be hostile
+        return []
+    n = sum(len(rows) > 1 and bool(again[rows].all()) for rows in members)
+    what = f"every row of {n:,} of {len(members):,} conversations stands in the table more than once"
+    return [f"{what}, and is read each time: df.drop_duplicates() leaves one"] if n else []
+
+
+def _put_away(frame: pd.DataFrame) -> list[str]:
+    """Return what is to be said once of messages that a column says were deleted or not shown."""
+    found = []
+    for place, name in enumerate(frame.columns):
+        words = [word for word in name_words(name) if word != "is"]
+        if len(words) == 1 and words[0] in ("deleted", "internal", "hidden"):
+            column = frame.iloc[:, place]
+            if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
+                n = int((column.fillna(0) != 0).sum())
+                found += [f"{n:,} messages are {words[0]} by column {name!r}, and are read all the same"] if n else []
+    return found
 
 
 def read_long_turns(frame: pd.DataFrame, plan: ColumnPlan) -> LongTurns:

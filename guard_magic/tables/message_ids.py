@@ -15,11 +15,11 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 
-from guard_magic.characters import is_blank
+from guard_magic.characters import is_blank, strip_unseen
 from guard_magic.conversations.conversation import is_missing
 from guard_magic.errors import ColumnError, ConversationError, shorten
 
-__all__ = ["NUMBER", "checked_ids", "id_error", "is_key", "is_no_id", "kind_of"]
+__all__ = ["NUMBER", "alike_ids", "checked_ids", "id_error", "is_key", "is_no_id", "kind_of"]
 
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
 """A number as text."""
@@ -170,6 +170,21 @@ def _exact_below(dtype: object) -> int:
     if name in ("float16", "halffloat[pyarrow]"):
         return 2**11
     return 2**24 if name in ("float32", "float[pyarrow]") else 2**53
+
+
+def alike_ids(ids: Iterable[object]) -> list[str]:
+    """Return what is to be said once of different ids that differ by case or by what is not seen around them only."""
+    first: dict[str, str] = {}
+    pairs = []
+    for value in ids:
+        if isinstance(value, str) and not is_no_id(value):
+            one = first.setdefault(strip_unseen(value).strip().casefold(), value)
+            if one != value:
+                pairs.append((one, value))
+    if not pairs:
+        return []
+    shown = ", ".join(f"{one!a} and {other!a}" for one, other in pairs[:3])
+    return [f"ids that look alike are read as different conversations ({len(pairs):,} ×): {shown}"]
 
 
 def is_key(value: object) -> bool:

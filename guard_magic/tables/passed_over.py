@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from guard_magic.errors import ColumnError, shorten
@@ -15,6 +17,7 @@ from guard_magic.tables.said import (
     holds_lists,
     is_instruction,
     other_text_columns,
+    prose_columns,
     says_something,
     start_instructed,
 )
@@ -64,11 +67,14 @@ def remarks_on_columns(frame: pd.DataFrame, kind: str, columns: Columns, is_name
             names = [name for name in answer_columns(frame) if not places_of(columns, name)]
             names = [name for name in names if says_something(column_of(frame, name))]
             said += _not_read(names, "may hold other answers", columns)
+        told = {*context_columns(frame), *other_text_columns(frame), *answer_columns(frame)}
+        prose = [name for name in prose_columns(frame) if name not in told and not places_of(columns, name)]
+        said += _not_read(prose, "may hold answers or other text", columns)
     return said
 
 
-def _not_read(names: list[str], why: str, columns: Columns) -> list[str]:
-    shown = ", ".join(map(repr, names[:4]))
+def _not_read(names: Sequence[object], why: str, columns: Columns) -> list[str]:
+    shown = ", ".join(shorten(name, 40) for name in names[:4])
     return [f"{shown} {why}, and {'is' if len(names) == 1 else 'are'} not read beside {columns[0]!r}"] if names else []
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "holds_lists",
     "is_instruction",
     "other_text_columns",
+    "prose_columns",
     "question_columns",
     "says_something",
     "start_instructed",
@@ -34,6 +35,12 @@ __all__ = [
 
 _FEW = 40
 """Values that are parsed to know whether a column holds conversations."""
+_OF_A_CALL = ("guard_error", "generated_text")
+"""How columns of sentences are called that a call writes, behind a prefix."""
+_SENTENCE = 4
+"""Words from which a text is a sentence rather than a name or a label."""
+_START = 500
+_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _ANSWER = re.compile(
     "responses?|completions?|answers?|outputs?|reply|replies|generations?|generated|chosen|rejected|assistant|choices?|"
     "candidates?|options?"
@@ -76,6 +83,31 @@ def other_text_columns(frame: pd.DataFrame) -> list[str]:
         for name in _called(frame, _SAID)
         if texts_of(sample_of(column_of(frame, name))) and says_something(column_of(frame, name))
     ]
+
+
+def prose_columns(frame: pd.DataFrame) -> list[object]:
+    """Return the columns of sentences, mostly different ones, whatever they are called."""
+    return [
+        name
+        for i, name in enumerate(frame.columns)
+        if len(places_of(frame.columns, name)) == 1 and not _is_of_a_call(name) and _is_prose(frame.iloc[:, i])
+    ]
+
+
+def _is_of_a_call(name: object) -> bool:
+    return isinstance(name, str) and name.endswith(_OF_A_CALL)
+
+
+def _is_prose(column: pd.Series) -> bool:
+    texts = texts_of(sample_of(column))
+    long = sum(_n_words(text) >= _SENTENCE for text in texts)
+    return bool(texts) and 2 * long >= len(texts) and 2 * len(set(texts)) >= len(texts)
+
+
+def _n_words(text: str) -> int:
+    """Count words, by their characters where a script writes none apart; what has no letters is none."""
+    start = text[:_START]
+    return len(_UNSPACED.findall(start)) or sum(any(map(str.isalpha, one)) for one in start.split())
 
 
 def is_instruction(name: object) -> bool:

@@ -42,11 +42,12 @@ _SPEAKER = _words(
     "locuteur emisor avsandare afzender роль автор отправитель 角色 役割 发送者 發送者 送信者 역할 발신자"
 )
 """Words of names of columns that say who spoke."""
-_NO_SPEAKER = _words("id ids email mail url uri link time date at count n num score language lang")
+_NO_SPEAKER = _words("gender sex age id ids email mail url uri link time date at count n num score language lang")
 _LABEL = _words(
     "label labels source sources origin model models split status state category class target generator dataset "
     "subset topic tag tags group domain task platform channel device engine outcome prediction predicted gold verdict "
-    "decision annotator reviewer assignee owner queue team language lang priority"
+    "decision annotator reviewer assignee owner queue team language lang priority "
+    "job occupation profession"
 )
 """Words of names of columns that say something else of a row."""
 _AROUND = _words("is was are from by sent message msg written the a flag has been")
@@ -65,6 +66,12 @@ _WORDS: dict[Role, str] = {
     "system": "sistema systeme система 系统 システム 시스템",
 }
 """Names of roles in other languages, and of directions seen from the assistant's side."""
+_SAID_BY: dict[str, Role] = {
+    **dict.fromkeys(_words("question prompt input query request"), "user"),
+    **dict.fromkeys(_words("answer response output reply completion"), "assistant"),
+}
+"""What is said by each side, as values name it (``prompt``, ``response``)."""
+_MOST_PARTS = 3
 _LOOSE: dict[Role, str] = {
     "user": "client visitor caller guest student patient person me player questioner asker consumer requester seeker "
     "buyer shopper enduser people",
@@ -166,14 +173,15 @@ def _speakers(name: str, column: pd.Series) -> Speakers | None:
     is_label = not is_speaker and not words.isdisjoint(_LABEL)
     flag = None if is_label else _flag_of(name)
     sample = [value for value in map(_plain, sample_of(column)) if value is not None]
-    if not sample or not (is_speaker or flag or _share(_known(sample, loosely=False), Counter(sample)) >= 0.5):
+    may_tell = is_speaker or flag or _paired(sample) or _share(_known(sample, loosely=False), Counter(sample)) >= 0.5
+    if not sample or not may_tell:
         return None
     values = _count(column)
     if flag is not None and len(values) <= 2 and all(_truth(value) is not None for value in values):
         roles = {value: _side(flag, bool(_truth(value))) for value in values}
         return Speakers(values, roles, True) if {*roles.values()} != {"user"} else None
     common = [value for value, _ in values.most_common(_MOST_LOOKED_AT)]  # names of roles are said again and again
-    roles = _known(common, loosely=is_speaker, sided="direction" in words)
+    roles = _paired(values) | _known(common, loosely=is_speaker, sided="direction" in words)
     if is_label:
         return Speakers(values, roles, False) if {"user", "assistant"} <= {*roles.values()} else None
     others = any(role != "user" for role in roles.values())
@@ -181,6 +189,21 @@ def _speakers(name: str, column: pd.Series) -> Speakers | None:
         return Speakers(values, roles, True)
     is_open = is_speaker and not words & {"direction", "side"} and len(roles) < len(values) <= _MOST_WORDS
     return Speakers(values, roles, False) if is_open else None
+
+
+def _paired(values: Iterable[object]) -> dict[object, Role]:
+    """Return the roles of words that are made with those of both sides (``HumanMessage``), or of question and answer.
+
+    Empty unless every value is one of them and both sides are there: one alone may be anything.
+    """
+    found: dict[object, Role] = {}
+    for value in values:
+        words = name_words(value)
+        roles = {role for word in words if (role := _ROLES.get(word) or _SAID_BY.get(word)) is not None}
+        if not 1 <= len(words) <= _MOST_PARTS or len(roles) != 1:
+            return {}
+        found[value] = roles.pop()
+    return found if {"user", "assistant"} <= {*found.values()} else {}
 
 
 def _count(column: pd.Series) -> Counter[object]:
@@ -206,6 +229,9 @@ def _plain(value: object) -> object:
 
 def _flag_of(name: str) -> Role | None:
     """Return the role that a column of truth values is about by its name: ``is_bot`` about the assistant."""
+    said = name_words(name)
+    if len(said) == 2 and said[0] == "is" and said[1] in _SAID_BY:
+        return _SAID_BY[said[1]]
     core = [word for word in name_words(name) if word not in _AROUND]
     roles = {_ROLES.get(word) or _LOOSE_ROLES.get(word) for word in core}
     return roles.pop() if roles in ({"user"}, {"assistant"}) else None

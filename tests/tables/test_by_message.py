@@ -523,3 +523,32 @@ def test_one_hostile_row_never_stops_a_long_table(column: str) -> None:
     }
     assert {0, len(frame) - 1} <= read
     assert sorted(read_long_turns(frame, plan).positions) == list(range(len(frame)))
+
+
+def _remarks(table: dict[str, list[Any]]) -> list[str]:
+    frame = pd.DataFrame(table)
+    return read_long(frame, plan_columns(frame, conversation_id="c", role="role", content="text")).remarks
+
+
+SAID: dict[str, list[Any]] = {"c": ["a", "a"], "role": ["user", "assistant"], "text": ["hi there", "hello you"]}
+
+
+@pytest.mark.parametrize("other", ["a ", "A", "a\u200b"], ids=["blank", "case", "unseen"])
+def test_ids_that_look_alike_are_told(other: str) -> None:
+    (remark,) = _remarks({**SAID, "c": ["a", other]})
+    assert f"{'a'!a} and {other!a}" in remark
+    assert _remarks({**SAID, "c": ["a", "b"]}) == []
+
+
+def test_conversations_that_stand_there_twice_are_told() -> None:
+    (remark,) = _remarks({name: values * 2 for name, values in SAID.items()})
+    assert "every row of 1 of 1 conversations" in remark
+    again = {"c": ["a"] * 3, "role": ["user", "assistant", "user"], "text": ["ok", "yes", "ok"]}
+    assert _remarks(again) == [], "people say a word again"
+
+
+@pytest.mark.parametrize("name", ["deleted", "is_deleted", "isInternal", "hidden"])
+def test_messages_put_away_are_told(name: str) -> None:
+    (remark,) = _remarks({**SAID, name: [False, True]})
+    assert f"1 messages are {name.removeprefix('is_').removeprefix('is').lower()} by column '{name}'" in remark
+    assert _remarks({**SAID, name: [False, False]}) == []

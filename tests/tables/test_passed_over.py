@@ -269,3 +269,29 @@ def test_other_ways_to_say_what_is_meant() -> None:
     with pytest.raises(ColumnError, match="several columns") as caught:
         plan_columns(pd.DataFrame({"prompt": ["a"], "messages": [CHAT]}))
     assert "df.guard.score(messages='messages') or df.guard.score(prompt='prompt')" in caught.value.hint
+
+
+SENTENCES = ["that is how it is done", "I would rather not say that"]
+
+
+@pytest.mark.parametrize("values", [SENTENCES, ["我不能帮助你做这件事", "今天的天气很好"]], ids=["spaced", "unspaced"])
+@pytest.mark.parametrize("name", ["Antwort", "réponse", "回答", "gpt4", "llama-2-7b-chat", "target", "bot", "title", 7])
+@pytest.mark.parametrize("said", ["prompt", "text"])
+def test_sentences_beside_the_text_are_told_whatever_their_column_is_called(
+    said: str, name: object, values: list[str]
+) -> None:
+    frame = pd.DataFrame({said: ["how are you", "what now"], name: values})
+    (remark,) = remarks_on(frame, plan_columns(frame))
+    assert repr(name) in remark
+    assert remarks_on(frame, plan_columns(frame, **{said: said})) == [], "who names the columns has chosen"
+
+
+@pytest.mark.parametrize("values", [["red", "blue"], ["Sat Nov 28 2026"] * 2, ["one and the same label"] * 5, [1, 2]])
+def test_what_is_not_sentences_is_not_told(values: list[Any]) -> None:
+    frame = pd.DataFrame({"prompt": ["how are you"] * len(values), "target": values})
+    assert remarks_on(frame, plan_columns(frame)) == []
+
+
+def test_the_sentences_of_an_earlier_call_are_not_told() -> None:
+    frame = pd.DataFrame({"text": ["how are you", "what now"], "lg3_guard_error": SENTENCES})
+    assert remarks_on(frame, plan_columns(frame)) == []

@@ -183,3 +183,34 @@ def test_hostile_values_beside_the_text_stop_nothing(name: str) -> None:
     assert len(list(read_frame(frame, plan))) == len(HOSTILE)
     named = plan_columns(frame, conversation_id="c", role="who", content="text")
     assert len(read_long(frame, named).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("message_type", ["HumanMessage", "AIMessage"]),
+        ("event", ["user_message", "bot_message"]),
+        ("turn_type", ["question", "answer"]),
+        ("field", ["input", "output"]),
+        ("variable", ["prompt", "response"]),
+        ("is_response", [0, 1]),
+    ],
+)
+def test_words_made_with_those_of_both_sides_are_roles(name: str, values: list[Any]) -> None:
+    frame = pd.DataFrame({"text": ["a b", "c d"], name: values})
+    with pytest.raises(ColumnError, match=f"two readings: .* '{name}' says who said it"):
+        plan_columns(frame)
+    one_side = pd.DataFrame({"text": ["a b", "c d"], name: values[:1] * 2})
+    if name != "is_response":
+        assert plan_columns(one_side).kind == "text"
+
+
+def test_the_gender_of_a_speaker_is_not_a_role() -> None:
+    frame = pd.DataFrame({"text": ["a b", "c d"], "speaker_gender": ["m", "f"]})
+    assert remarks_on(frame, plan_columns(frame)) == []
+
+
+@pytest.mark.parametrize("name", ["job", "occupation"])
+def test_assistants_may_be_people_of_that_job(name: str) -> None:
+    frame = pd.DataFrame({"text": ["a b", "c d"], name: ["assistant", "agent"]})
+    assert remarks_on(frame, plan_columns(frame)) == []
