@@ -40,6 +40,8 @@ _OF_A_CALL = ("guard_error", "generated_text")
 _SENTENCE = 4
 """Words from which a text is a sentence rather than a name or a label."""
 _START = 500
+_A_WORD = 2
+"""Characters of a word where a script writes none apart, at least."""
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _ANSWER = re.compile(
     "responses?|completions?|answers?|outputs?|reply|replies|generations?|generated|chosen|rejected|assistant|choices?|"
@@ -107,7 +109,7 @@ def _is_prose(column: pd.Series) -> bool:
 def _n_words(text: str) -> int:
     """Count words, by their characters where a script writes none apart; what has no letters is none."""
     start = text[:_START]
-    return len(_UNSPACED.findall(start)) or sum(any(map(str.isalpha, one)) for one in start.split())
+    return len(_UNSPACED.findall(start)) // _A_WORD or sum(any(map(str.isalpha, one)) for one in start.split())
 
 
 def is_instruction(name: object) -> bool:
