@@ -150,9 +150,12 @@ def _rests_on(counted: Sample, goal: Goal, threshold: float) -> str:
     unsafe = counted.unsafe > 0
     among = {"precision": flagged, "recall": unsafe, "fpr": ~unsafe}[goal.name]
     wrong = {"precision": ~unsafe, "recall": ~flagged, "fpr": flagged}[goal.name]
+    others = ~unsafe if goal.name == "recall" else unsafe
     return (
         f"{len(counted):,} labelled conversations ({int(unsafe.sum()):,} unsafe): {int((among & wrong).sum()):,} of "
-        f"{int(among.sum()):,} {_ABOUT[goal.name]} ones {_WRONG[goal.name]}"
+        f"{int(among.sum()):,} {_ABOUT[goal.name]} ones {_WRONG[goal.name]}; "
+        f"it flags {int((flagged & others).sum()):,} of {int(others.sum()):,} "
+        f"{'safe' if goal.name == 'recall' else 'unsafe'} ones"
     )
 
 

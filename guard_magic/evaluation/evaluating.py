@@ -170,6 +170,12 @@ def _remarks(sample: Sample, metrics: Sequence[Metric], n_bootstrap: int) -> lis
         said.append(f"{sample.n_repeated:,} rows repeat a conversation: intervals take each as a draw of its own.")
     if len(one) > MOST_ROWS and n_bootstrap:
         said.append(f"Bootstrap intervals draw from {MOST_ROWS:,} of the {len(one):,} rows, scaled to all of them.")
+    turned = [metric for metric in metrics if metric.name == "auroc" and metric.high < 0.5]
+    if turned:
+        said.append(
+            f"Rows labelled unsafe have the lower scores (AUROC {turned[0].value:.3f}): are the labels the right way "
+            "round (1 and True stand for unsafe), and of these rows?"
+        )
     lacking = [NAMES[m.name] for m in metrics if n_bootstrap and math.isnan(m.low) and not math.isnan(m.value)]
     if lacking:
         said.append(f"No interval can be had for {', '.join(lacking)}: no two resamples differ.")

@@ -133,9 +133,11 @@ def try_scores(
 
 
 def _of_column(session: Session, frame: pd.DataFrame, score: object, threshold: float | None) -> ScoredTable:
-    if len(places_of(frame.columns, score)) != 1:
+    n = len(places_of(frame.columns, score))
+    if n != 1:
         raise ColumnError(
-            f"the table has no column {shorten(score)}", hint="score= names a column of scores in [0, 1]."
+            f"the table has {n or 'no'} column{'s' if n else ''} {shorten(score)}",
+            hint="score= names one column of scores in [0, 1].",
         )
     scores = read_numbers(column_of(frame, score))
     strange = scores[~np.isnan(scores) & ~((scores >= 0) & (scores <= 1))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -93,7 +95,9 @@ class Choice:
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        at = f"{self.threshold:.10g}" if self.threshold is not None else f"of {len(self.by)} hazards"
+        return f"<Choice {at}: {self.goal}>"
 
     def lines(self) -> list[str]:
         """Return what is to be said of it, a line each; text that comes from outside is in it as it is."""
@@ -216,6 +220,6 @@ def _open_share(name: str, value: object) -> float:
 
 
 def _cost(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
         raise EvaluationError(f"{name}={shorten(value)} is not a cost", hint="Pass both: cost_fp=1, cost_fn=20.")
     return float(value)

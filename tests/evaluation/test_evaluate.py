@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from typing import Any
 
@@ -405,4 +406,12 @@ def test_a_choice_says_what_it_rests_on(asked: Session) -> None:
     assert "false positive rate ≤ 0.1 with probability ≥ 0.95" in said
     assert "of 140 safe ones are flagged" in said or "safe ones are flagged" in said
     assert "guard tiny@1, policy llama-guard-3" in said
-    assert repr(choice) == said
+    assert re.search(r"; it flags \d+ of \d+ unsafe ones", said)
+    assert repr(choice) == f"<Choice {choice.threshold:.10g}: false positive rate ≤ 0.1>"
+
+
+def test_labels_that_are_turned_round_are_said(asked: Session) -> None:
+    frame = table()
+    turned = frame.assign(label=frame["label"].map({"safe": "unsafe", "unsafe": "safe"}))
+    assert any("right way round" in note for note in evaluate(turned).notes())
+    assert not any("right way round" in note for note in evaluate(frame).notes())
