@@ -19,11 +19,11 @@ from guard_magic.evaluation.metrics import NAMES, RESAMPLED, Resampled, measure
 from guard_magic.evaluation.report import markdown_table, number
 from guard_magic.evaluation.samples import MIN_ROWS, Sample, flags
 from guard_magic.evaluation.sampling import weights
-from guard_magic.evaluation.scored import Reading, ScoredTable, labels_of, scored_table
+from guard_magic.evaluation.scored import Reading, ScoredTable, labels_of, scored_table, with_draw
 from guard_magic.scoring.askable import EMBEDDED_NAME
 from guard_magic.scoring.interrupts import interruptible
 from guard_magic.scoring.session import Session
-from guard_magic.tables.columns import column_of, places_of
+from guard_magic.tables.columns import places_of
 from guard_magic.verdict import COLUMNS
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def compare_frame(
         _scores(session, frame, name, guard, labels, limits[name], names or {}, **asked)
         for name, guard in called.items()
     ]
-    weighing = weights(_drawn(frame, labels), tables[0].scores)
+    weighing = weights(with_draw(frame, labels), tables[0].scores)
     if weighing.refused:
         raise EvaluationError(f"nothing can be compared: {weighing.refused}", hint="Or compare without column 'order'.")
     scores = np.stack([table.scores for table in tables])
@@ -244,14 +244,6 @@ def _scores(
         threshold=found.threshold,
         scored_by=found.scored_by,
     )
-
-
-def _drawn(frame: pd.DataFrame, labels: Floats) -> pd.DataFrame:
-    asked = pd.DataFrame({"label": labels})
-    for name in ("order", "labelled_at"):
-        if len(places_of(frame.columns, name)) == 1:
-            asked[name] = column_of(frame, name).array
-    return asked
 
 
 def _differences(

@@ -16,7 +16,7 @@ from guard_magic.evaluation.intervals import MOST_ROWS, bootstrapped, proportion
 from guard_magic.evaluation.metrics import NAMES, measure
 from guard_magic.evaluation.report import Metric, Report
 from guard_magic.evaluation.samples import MIN_ROWS, Sample, flags
-from guard_magic.evaluation.scored import Asked, Reading, ScoredTable, contents_of, labels_of, scored_table
+from guard_magic.evaluation.scored import Asked, Reading, ScoredTable, contents_of, labels_of, scored_table, with_draw
 from guard_magic.scoring.interrupts import interruptible
 from guard_magic.scoring.session import Session
 from guard_magic.tables.columns import column_of, places_of
@@ -104,11 +104,7 @@ def checked_counts(n_bootstrap: object, confidence: object, seed: object) -> dic
 def _sample(table: ScoredTable, frame: pd.DataFrame, labels: Floats, names: Reading) -> tuple[Sample, Any]:
     from guard_magic.evaluation.sampling import weights
 
-    asked = pd.DataFrame({"label": labels})
-    for name in ("order", "labelled_at"):
-        if len(places_of(frame.columns, name)) == 1:
-            asked[name] = column_of(frame, name).array
-    weighing = weights(asked, table.scores)
+    weighing = weights(with_draw(frame, labels), table.scores)
     kept = np.flatnonzero(weighing.counts & ~np.isnan(labels))
     if len(kept) < MIN_ROWS:
         raise EvaluationError(

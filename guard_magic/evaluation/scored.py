@@ -27,7 +27,7 @@ from guard_magic.verdict import COLUMNS, SAFE
 if TYPE_CHECKING:
     from guard_magic.guards.guard import Guard
 
-__all__ = ["Asked", "Reading", "ScoredTable", "contents_of", "labels_of", "scored_table", "try_scores"]
+__all__ = ["Asked", "Reading", "ScoredTable", "contents_of", "labels_of", "scored_table", "try_scores", "with_draw"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -222,6 +222,15 @@ def labels_of(frame: pd.DataFrame, label: object) -> Floats:
         )
     values = label if isinstance(label, pd.Series) else pd.Series(label, dtype=object)
     return read_labels(pd.DataFrame({"label": values.array}), "label")
+
+
+def with_draw(frame: pd.DataFrame, labels: Floats) -> pd.DataFrame:
+    """Return labels with what the table says of how they were drawn, as `weights` takes them."""
+    asked = pd.DataFrame({"label": labels})
+    for name in ("order", "labelled_at"):
+        if len(places_of(frame.columns, name)) == 1:
+            asked[name] = column_of(frame, name).array
+    return asked
 
 
 def contents_of(frame: pd.DataFrame, names: Reading) -> Ints | None:
