@@ -200,7 +200,7 @@ def looks_like_conversation(text: str) -> bool:
 
 
 _MAY_HIDE = re.compile(
-    r"""[\n\r\v\f\x1c-\x1e\x85\u2028\u2029:\uff1a\ufe13\ufe55<>\uff1e\[\]{}|;=\t\\#]|\s[-–—]\s|\A[^\w]{0,20}["'(]"""
+    r"""[\n\r\v\f\x1c-\x1e\x85\u2028\u2029:\uff1a\ufe13\ufe55<>\uff1e\[\]{}|;=\t\\#]|\s[-–—]\s|\A[^\w]{0,20}["'(]|\(\s*["']"""
 )
 """A sign that every conversation in one text has; most prompts have none, and then nothing more is looked at."""
 _QUOTED = ('"[', '"{', "'[", "'{", "\"'")
