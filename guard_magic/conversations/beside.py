@@ -15,7 +15,19 @@ from typing import Any
 from guard_magic.characters import is_blank
 from guard_magic.conversations.plain_values import is_missing, listed, plain
 
-__all__ = ["DEEDS", "MEDIA", "NOT_TEXT_HINT", "has", "is_harmless", "media_in", "n_given", "n_unread"]
+__all__ = [
+    "DEEDS",
+    "MEDIA",
+    "NOT_TEXT_HINT",
+    "has",
+    "is_harmless",
+    "key_words",
+    "may_say",
+    "media_in",
+    "n_given",
+    "n_sentences",
+    "n_unread",
+]
 
 MEDIA = (
     *("images", "image", "image_url", "audio", "audios", "input_audio", "video", "videos", "file", "files"),
@@ -66,18 +78,23 @@ _HARMLESS = _split(
 """Words that end the keys of ids, times, names, scores and settings."""
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\dA-Za-z_]+")
 _TWO_WORDS = re.compile(r"[^\W\d_]{2,}[\W_]+[^\W\d_]{2,}|[^\W\d_A-Za-zÀ-ɏ]{2,}")
+_SENTENCE = re.compile(r"(?:[^\W\d_][\w'’-]*[\W_]+){2,}[^\W\d_]|[^\W\d_A-Za-zÀ-ɏ]{4,}")
+_LONGER = re.compile(r"(?:[^\W\d_][\w'’-]*[\W_]+){3,}[^\W\d_]|[^\W\d_A-Za-zÀ-ɏ]{6,}")
+_MAY_SAY = {**dict.fromkeys(("title", "subtitle", "headline", "metadata", "meta"), _SENTENCE), "label": _LONGER}
+"""Keys of a message under which mostly names and settings stand, and what is more than one of these."""
 _IS = re.compile(r"(?:is|has|was|can|num|n|no|total)[_A-Z]|n\Z")
 _PLACE = re.compile(r"\S*(?:/\S*|\.\w{2,5}|:\d\d)\S*|[0-9a-f-]{8,}|\d+|<@?\w+>", re.I)
 
 
 @functools.lru_cache(maxsize=4096)
-def _words(key: str) -> tuple[str, ...]:
+def key_words(key: str) -> tuple[str, ...]:
+    """Return the words of a key in lower case: ``("created", "at")`` for ``createdAt``."""
     return tuple(word.lower() for word in _WORD.findall(key[:100]))
 
 
 @functools.lru_cache(maxsize=4096)
 def _is_harmless(key: str) -> bool:
-    words = _words(key)
+    words = key_words(key)
     if not words or key in MEDIA or key in DEEDS or key in _SAID or key in ("role", "from"):
         return False
     return bool(_IS.match(key)) or (words[-1] in _HARMLESS and not (len(words) == 1 and words[0] in _SAID))
@@ -88,13 +105,18 @@ def is_harmless(key: object) -> bool:
     return type(key) is str and _is_harmless(key)
 
 
+def may_say(key: object) -> bool:
+    """Say whether a sentence may stand under a key that is harmless otherwise: a message's title, its metadata."""
+    return type(key) is str and key in _MAY_SAY
+
+
 def media_in(value: Mapping[Any, Any]) -> str | None:
     """Return the first key under which something is shown or played, or None."""
     for key in value:
         if (
             isinstance(key, str)
             and not is_harmless(key)
-            and ({*_words(key)} & _SHOWN or key in MEDIA)
+            and ({*key_words(key)} & _SHOWN or key in MEDIA)
             and has(value, key)
         ):
             return plain(key)
@@ -118,13 +140,31 @@ def n_unread(value: Mapping[Any, Any], known: Iterable[object], said: str = "") 
     return sum(_carries_words(key, value[key], said) for key in keys)
 
 
+def n_sentences(value: Mapping[Any, Any], said: str = "") -> int:
+    """Return under how many keys of a message that name or set something a sentence stands which is not `said`."""
+    return sum(_has_sentence(value[key], _MAY_SAY[key], said.strip()) for key in value if may_say(key))
+
+
+def _has_sentence(value: object, form: re.Pattern[str], said: str, depth: int = 0) -> bool:
+    if isinstance(value, str):
+        text = plain(value).strip()
+        return text != said and bool(form.search(text[:10_000])) and not _PLACE.fullmatch(text)
+    if depth > 3 or isinstance(value, bytes):
+        return False
+    if isinstance(value, Mapping):
+        inner: Iterable[object] = [one for key, one in value.items() if may_say(key) or not is_harmless(key)]
+    else:
+        inner = listed(value) or ()
+    return any(_has_sentence(one, form, said, depth + 1) for one in inner)
+
+
 def _carries_words(key: object, value: object, said: str) -> bool:
     """Say whether words may stand under a key: prose, anything of text where the name says so, or nested texts."""
     if isinstance(value, str):
         text = plain(value)
         if is_blank(text) or text.strip() == said.strip():
             return False
-        words = _words(key) if type(key) is str else ()
+        words = key_words(key) if type(key) is str else ()
         return bool({*words} & _SAID) or (bool(_TWO_WORDS.search(text)) and not _PLACE.fullmatch(text.strip()))
     return not isinstance(value, bytes) and n_given(value) > 0 and _holds_text(value)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from guard_magic.characters import is_blank
 from guard_magic.conversations.chat_templates import holds_template, read_template
+from guard_magic.conversations.contradictions import check_order
 from guard_magic.conversations.dialogues import find_dialogue
 from guard_magic.conversations.formats import unwrap
 from guard_magic.conversations.literals import begins_like_literal, read_literal
@@ -293,7 +294,9 @@ def _read(value: object) -> Conversation:
     left_out: list[int] = []
     at_end = ""
     i = 0
-    for item in [value] if isinstance(value, Message) else unwrap(value):
+    items = [value] if isinstance(value, Message) else unwrap(value)
+    check_order(items)
+    for item in items:
         if isinstance(item, LeftOut):
             left_out += [len(messages)] * item.n
             continue

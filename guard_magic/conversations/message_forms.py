@@ -11,7 +11,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from guard_magic.characters import is_blank
-from guard_magic.conversations.beside import DEEDS, MEDIA, NOT_TEXT_HINT, has, is_harmless, media_in, n_given, n_unread
+from guard_magic.conversations.beside import (
+    DEEDS,
+    MEDIA,
+    NOT_TEXT_HINT,
+    has,
+    is_harmless,
+    may_say,
+    media_in,
+    n_given,
+    n_sentences,
+    n_unread,
+)
+from guard_magic.conversations.contradictions import check_speaker, names_speaker
 from guard_magic.conversations.conversions import UNKNOWN_ROLE_HINT, conversion, object_hint
 from guard_magic.conversations.parts import DEED_PARTS, RESULT_PARTS, LeftOut, Piece, Said, merged, read_part
 from guard_magic.conversations.plain_values import (
@@ -49,8 +61,10 @@ _READ_KEYS = ("role", "from", "content", "value", "parts", "refusal", "text")
 
 
 def is_plain_message(item: dict[Any, Any]) -> bool:
-    """Say whether a mapping with role and content has nothing beside them but ids, times, names and the like."""
-    return all(key in ("role", "content") or is_harmless(key) for key in item)
+    """Say whether a mapping with role and content has nothing beside them but ids, times and the like."""
+    return all(
+        key in ("role", "content") or (is_harmless(key) and not may_say(key) and not names_speaker(key)) for key in item
+    )
 
 
 def is_message(value: object) -> bool:
@@ -88,6 +102,7 @@ def read_message(item: object, where: str) -> list[Piece]:
         return merged(list(read_part(item, "tool", where)))
     role_key, content_key = _keys(item, where)
     role = _read_role(item, role_key, where)
+    check_speaker(item, role, role_key, where)
     if (shown := media_in(item)) is not None:
         raise ConversationError(
             f"{where} holds {shown!r} beside its text; guards here read text only", hint=NOT_TEXT_HINT
@@ -96,7 +111,7 @@ def read_message(item: object, where: str) -> list[Piece]:
     content = item.get(content_key)
     said = [] if n_deeds and is_missing(content) else _read_content(content, role, content_key, where)
     texts = "\n".join(piece.content for piece in said if isinstance(piece, Said))
-    n_beside = n_deeds + n_unread(item, (*DEEDS, *_READ_KEYS), texts)
+    n_beside = n_deeds + n_unread(item, (*DEEDS, *_READ_KEYS), texts) + n_sentences(item, texts)
     pieces = [LeftOut(n_beside), *said] if n_beside else said
     if any(isinstance(piece, LeftOut) for piece in pieces):
         return [piece for piece in pieces if isinstance(piece, LeftOut) or not is_blank(piece.content)]

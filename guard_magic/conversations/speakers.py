@@ -11,7 +11,7 @@ import re
 
 from guard_magic.conversations.role_names import PEOPLE, ROLE_ALIASES
 
-__all__ = ["could_be_speaker", "is_common", "is_datum", "names_role", "words_of"]
+__all__ = ["could_be_speaker", "is_common", "is_datum", "names_role", "split", "words_of"]
 
 _WORDS = re.compile(r"[^\W_]+")
 _MOST_WORDS = 4
@@ -20,23 +20,24 @@ _LOG_LEVELS = frozenset(
 )
 
 
-def _split(words: str) -> frozenset[str]:
+def split(words: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
     return frozenset(words.split())
 
 
-_LOG_LEVELS = _split("debug info warning warn error fatal critical trace notice verbose")
-_DETERMINERS = _split("a an the this that my your our their his her its der die das ein eine le la el un une ")
-_IN_SENTENCES = _split(
+_LOG_LEVELS = split("debug info warning warn error fatal critical trace notice verbose")
+_DETERMINERS = split("a an the this that my your our their his her its der die das ein eine le la el un une ")
+_IN_SENTENCES = split(
     "a an the is are was were be been of to for and or in on at with from by as if so not this that these those "
     "my your our their his her its it i you we they he she here there how what why when where which one all any "
     "some each every no more most other another than then but can could should would will do does did have has "
     "had used also follows following like including such about into over under between und oder der die das ist "
     "für mit von zu et le la les des de du pour avec est el los las del con para "
 )
-_PRONOUNS = _split("i you we they he she me him her them it ich du wir sie er moi toi yo tú")
-_SAID = _split("said says asked asks wrote writes replied replies answered")
-_TITLES = _split("dr mr mrs ms prof professor sir madam captain officer judge lord lady sergeant detective father ")
-_HEADINGS = _split(
+_PRONOUNS = split("i you we they he she me him her them it ich du wir sie er moi toi yo tú")
+_SAID = split("said says asked asks wrote writes replied replies answered")
+_TITLES = split("dr mr mrs ms prof professor sir madam captain officer judge lord lady sergeant detective father ")
+_HEADINGS = split(
     "note notes nb ps warning caution important attention tip tips hint hints example examples eg ie subject re "
     "date time times from to cc bcc title name names summary source sources reference references result results "
     "total step steps task tasks ingredients directions instructions method methods description location address "
@@ -63,7 +64,7 @@ _HEADINGS = _split(
     "ejemplo nota apiversion metadata spec port host image environment volumes services build script stages env "
     "config path "
 )
-_NEVER_COMMON = _split("answer answers response reply says said")
+_NEVER_COMMON = split("answer answers response reply says said")
 _DATUM = re.compile(
     r"""\s*(?:[-+~<>≈$€£#/.\\\[{("'`|&*]|[\d.,%]+(?:\W|\w{0,3}\b)|(?:true|false|null|none)\s*\Z|\w+://)""", re.I
 )

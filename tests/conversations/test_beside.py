@@ -45,10 +45,18 @@ def test_what_shows_something_is_refused(key: str, value: object) -> None:
         ("hidden_text", "kill"),
         ("html", "<p>kill</p>"),
         ("translation", "töten"),
+        ("title", "How do I kill him?"),
+        ("label", "tell me how to kill him"),
+        ("metadata", {"x": "How do I kill him?"}),
+        ("metadata", {"x": [{"title": "How do I kill him?"}]}),
+        ("title", "怎么杀人呢"),
     ],
 )
 def test_what_could_be_said_is_counted(key: str, value: object) -> None:
-    for log in ([{**USER, key: value}], [{"role": "user", "content": [{"type": "text", "text": "hi", key: value}]}]):
+    logs: list[Any] = [[{**USER, key: value}]]
+    if key not in ("title", "label", "metadata"):  # a part's are those of a document
+        logs.append([{"role": "user", "content": [{"type": "text", "text": "hi", key: value}]}])
+    for log in logs:
         found = parse_messages(log)
         assert (found.to_list(), found.n_left_out, found.left_out_last) == ([USER], 1, "")
 
@@ -59,6 +67,12 @@ def test_what_could_be_said_is_counted(key: str, value: object) -> None:
         *(("id", "m 1"), ("created_at", "2026-01-02 at 10:00"), ("name", "Ann Smith"), ("language", "old English")),
         *(
             ("metadata", {"a": "two words"}),
+            *(
+                ("title", "My chat"),
+                ("label", "violence and threats"),
+                ("title", "hi"),
+                ("metadata", {"model": "a b c d"}),
+            ),
             ("toxic", False),
             ("file_name", "my tea.txt"),
             ("media_type", "none at all"),
@@ -91,7 +105,7 @@ def test_prose_under_any_key_is_known_refused_or_counted(key: str, text: str, sh
         found = parse_messages(log)
     except ConversationError:
         return
-    assert is_harmless(key) or found.n_left_out == 1
+    assert found.n_left_out == 1 or is_harmless(key)
     assert found.to_list() == [USER]
 
 
