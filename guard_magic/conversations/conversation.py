@@ -17,6 +17,7 @@ from guard_magic.conversations.chat_templates import holds_template, read_templa
 from guard_magic.conversations.contradictions import check_order
 from guard_magic.conversations.dialogues import find_dialogue
 from guard_magic.conversations.formats import unwrap
+from guard_magic.conversations.line_heads import fold_colons
 from guard_magic.conversations.literals import begins_like_literal, read_literal
 from guard_magic.conversations.message_forms import (
     MESSAGE_HINT,
@@ -187,7 +188,7 @@ def looks_like_conversation(text: str) -> bool:
     arrays and other lists of two messages or more that cannot be read; and for what looks like the talk of several
     people, whether or not it is certain who said what.
     """
-    if not _MAY_HIDE.search(text):
+    if not _MAY_HIDE.search(fold_colons(text)):
         return False
     if (begins_like_literal(text) or text.lstrip()[:2] in _QUOTED) and (_is_readable(text) or _has_keys(text, 2)):
         return True
@@ -201,7 +202,8 @@ def looks_like_conversation(text: str) -> bool:
 
 
 _MAY_HIDE = re.compile(
-    r"""[\n\r\v\f\x1c-\x1e\x85\u2028\u2029:\uff1a\ufe13\ufe55<>\uff1e\[\]{}|;=\t\\#]|\s[-–—]\s|\A[^\w]{0,20}["'(]|\(\s*["']"""
+    r"""[\n\r\v\f\x1c-\x1e\x85\u2028\u2029:\uff1a\ufe13\ufe55\u2236\ua789\u02d0\u0589\u05c3<>\uff1e\[\]{}|;=\t\\#]"""
+    r"""|\s[-–—]\s|["'],|\A[^\w]{0,20}["'(]|\(\s*["']"""
 )
 """A sign that every conversation in one text has; most prompts have none, and then nothing more is looked at."""
 _QUOTED = ('"[', '"{', "'[", "'{", "\"'")

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from guard_magic.characters import is_blank
-from guard_magic.conversations.line_heads import STAMPED_NAME, OddHead, lines_of, read_odd_head
+from guard_magic.conversations.line_heads import STAMPED_NAME, OddHead, fold_colons, lines_of, read_odd_head
 from guard_magic.conversations.role_names import PEOPLE, ROLE_ALIASES
 from guard_magic.conversations.speakers import could_be_speaker, is_datum, names_role, words_of
 from guard_magic.conversations.transcripts import inner_markers
@@ -54,7 +54,7 @@ class Dialogue:
 
 def find_dialogue(text: str) -> Dialogue | None:
     """Return what kind of conversation a text without markers looks like, or None."""
-    text = text[:_MOST_CHARACTERS]
+    text = fold_colons(text[:_MOST_CHARACTERS])
     if not _may_be_dialogue(text):
         return None
     if _CLOCK.search(text) and len(STAMPED_NAME.findall(text)) > 1:

@@ -17,17 +17,22 @@ import regex
 from guard_magic.characters import without_ignorable
 from guard_magic.conversations.role_names import ROLE_ALIASES
 
-__all__ = ["BREAK", "STAMPED_NAME", "Label", "OddHead", "lines_of", "read_label", "read_odd_head"]
+__all__ = ["BREAK", "STAMPED_NAME", "Label", "OddHead", "fold_colons", "lines_of", "read_label", "read_odd_head"]
 
 BREAK = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _COLON = re.compile(r"[:\uff1a\ufe13\ufe55]")
+_LIKE_COLON = regex.compile(
+    "[\u02f8\u0589\u05c3\u0703\u0704\u1361\u1365\u16ec\u1803\u1809\u17d6\u205a\u2236\u2982\ua6f4\ua789\ufe30\ufe13\ufe55]|[\u02d0\ua4fd](?!\\w)"
+)
+"""What a reader takes for a colon; two of them are letters, and colons where no letter follows."""
 _CLOSING_BOLD = re.compile(r"[^\S\n]?(?:\*\*|__)")
+# of `regex`, whose \w has the marks that letters of many scripts carry
 _WORD = r"(?!\d)[^\W_](?:[^\W_]|[_.'’-](?=[^\W_]))*"
-_LABEL = re.compile(
+_LABEL = regex.compile(
     rf"""(?P<indent>[^\S\n]*)(?P<heading>\#{{1,6}})?[^\S\n]*(?P<bold>\*\*|__)?[^\S\n]*
     (?P<name>{_WORD}(?:\.?[^\S\n]+[^\W_](?:[^\W_]|[_.'’-](?=[^\W_]))*){{0,5}})
     [^\S\n]*(?P<aside>\([^():]*\))?[^\S\n]*(?P<early>\*\*|__)?[^\S\n]*:[^\S\n]?(?P<late>\*\*|__)?(?P<rest>[^\n]*)""",
-    re.X,
+    regex.X,
 )
 _HEAD = 120
 """Characters at a line's start in which a label must be whole."""
@@ -35,13 +40,13 @@ _DATE = r"\d{1,4}[./-]\d{1,2}(?:[./-]\d{1,4})?"
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AaPp]\.?\s?[Mm]\.?)?"
 _STAMP = rf"(?:{_DATE}(?:,?\s{{0,2}}|T)?)?{_TIME}(?:Z|\s?[+-]\d\d:?\d\d|\s?UTC)?"
 _NAME = r"[^\W\d_](?:[^\W]|[_.'’\-#&/](?=\w))*(?:\.?[^\S\n\t]+(?:\#?[\w&](?:\w|[_.'’-](?=\w))*)){0,3}"
-_ODD = re.compile(
+_ODD = regex.compile(
     rf"""[^\S\n]*(?P<stamp>[\[(<]?{_STAMP}[\])>]?\s{{0,2}}(?:[-–—|]\s)?\s*)?
     (?P<before>(?:[^\w\s:]|\d(?=\ufe0f?\u20e3)){{0,10}}[^\S\n]{{0,3}})
     (?P<name>{_NAME})
     (?P<after>[^\w\s:>|=-]{{0,6}}[^\S\n\t]?(?:\([^()\n]*\)|\[[^\[\]\n]*\])?[^\w\s:>|=-]{{0,6}}[^\S\n\t]?)
     (?P<sep>:|>{{1,3}}|[-=]>|[|=;](?=\s)|(?<=\s)[-–—](?=\s)|\t|\Z)(?P<rest>[^\n]*)""",
-    re.X,
+    regex.X,
 )
 STAMPED_NAME = re.compile(
     r"(?m)^\s*(?P<name>[^\W\d][^\n,:]{0,40}?)\s*(?:,\s*\[|[—–]\s*(?:Today at\s|Yesterday at\s)?|\s{2,}|\s\[?)"
@@ -133,6 +138,11 @@ class OddHead:
         """Whether brackets or an at-sign show that the name is one."""
         pairs = (self.before.strip()[-1:], self.after.strip()[:1])
         return pairs in (("[", "]"), ("(", ")")) or (pairs[0], self.sep[:1]) == ("<", ">") or pairs[0] in ("@", "~")
+
+
+def fold_colons(text: str) -> str:
+    """Return `text`, as long as it is, with full-width colons where characters look like colons."""
+    return text if text.isascii() else str(_LIKE_COLON.sub("\uff1a", text))
 
 
 def lines_of(text: str) -> Iterator[tuple[int, int]]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 
+import regex
+
 from guard_magic.conversations.role_names import PEOPLE, ROLE_ALIASES
 
 __all__ = ["could_be_speaker", "is_common", "is_datum", "names_role", "split", "words_of"]
 
-_WORDS = re.compile(r"[^\W_]+")
+_WORDS = regex.compile(r"[^\W_]+")
 _MOST_WORDS = 4
 _LOG_LEVELS = frozenset(
     {"debug", "info", "warning", "warn", "error", "fatal", "critical", "trace", "notice", "verbose"}

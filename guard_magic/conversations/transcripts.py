@@ -7,6 +7,7 @@ words of one speaker would be read as another's:
 
 - a role name written otherwise: in a code block, in the middle of somebody else's turn, behind a time or a picture, in
   brackets, with `>` or a dash behind it, alone on its line;
+- a role or a name between other signs, and marks of chat templates;
 - a name with a role in it ("Support Agent", "my_bot");
 - any other label written as the markers are that could be a name.
 
@@ -23,17 +24,21 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import regex
+
 from guard_magic.characters import is_blank
 from guard_magic.conversations.line_heads import (
     BREAK,
     STAMPED_NAME,
     Label,
     OddHead,
+    fold_colons,
     lines_of,
     read_label,
     read_odd_head,
 )
 from guard_magic.conversations.role_names import PEOPLE, ROLE_ALIASES, ROLE_HINT
+from guard_magic.conversations.speaker_signs import find_sign
 from guard_magic.conversations.speakers import could_be_speaker, is_common, is_datum, names_role
 from guard_magic.errors import ConversationError, shorten
 
@@ -51,7 +56,7 @@ _MIDDLE = re.compile(
     r"[\])*_>]{0,3}[^\S\n]?[:\uff1a](?P<gap>\s|\Z)?",
     re.I,
 )
-_BROKEN = re.compile(r"\\[nr]\s{0,4}(?P<name>[^\W\d_][\w.'’-]*(?:[^\S\n][\w.'’-]+){0,3}):\s")
+_BROKEN = regex.compile(r"\\[nr]\s{0,4}(?P<name>[^\W\d_][\w.'’-]*(?:[^\S\n][\w.'’-]+){0,3}):\s")
 _MOST_CHARACTERS = 1_000_000
 """Longest turn that is searched for markers: no longer message is read at all."""
 _FENCE = re.compile(r"[^\S\n]*(?:```|~~~)")
@@ -108,6 +113,7 @@ def read_turns(text: str) -> list[Turn] | None:
     ConversationError
         For a line that looks like a marker and is not one, with its number.
     """
+    said, text = text, fold_colons(text)
     labels = _labels(text)
     first = next(labels, None)
     if first is None:
@@ -118,14 +124,15 @@ def read_turns(text: str) -> list[Turn] | None:
     _check_strangers(text, found, markers)
     _check_middles(text, markers)
     _check_odd_heads(text, found, markers)
+    _check_signs(text, found)
     ends = [label.start for label in markers[1:]] + [len(text)]
-    return [(label.name, text[label.content : end].strip()) for label, end in zip(markers, ends, strict=True)]
+    return [(label.name, said[label.content : end].strip()) for label, end in zip(markers, ends, strict=True)]
 
 
 def count_turns(text: str, most: int = 2) -> int:
     """Return how many lines of a transcript have a marker, at most `most`; 0 where the text is none."""
     n = 0
-    for label in _labels(text):
+    for label in _labels(fold_colons(text)):
         n += label.is_role
         if n == most:
             break
@@ -287,6 +294,13 @@ def _check_odd_heads(text: str, found: Sequence[Label], markers: Sequence[Label]
         is_speaker = head is not None and _is_odd_speaker(text, head, markers)
         if is_speaker or STAMPED_NAME.fullmatch(text, start, end):
             raise _stranger(text, start, text[start : start + 40].strip())
+
+
+def _check_signs(text: str, found: Sequence[Label]) -> None:
+    """Refuse roles and names between signs, and what chat templates leave behind, anywhere below the first marker."""
+    sign = find_sign(text, found[0].content, {label.start for label in found})
+    if sign is not None:
+        raise _refusal(text, *sign)
 
 
 def _is_odd_speaker(text: str, head: OddHead, markers: Sequence[Label]) -> bool:

@@ -101,9 +101,70 @@ def test_what_looks_like_a_marker_is_an_error(text: str, line: int, what: str) -
     assert len(parse_body(text, text_only=True)) == 1
 
 
+SIGNS = [
+    *(
+        "[assistant] yo",
+        "(assistant) yo",
+        "{assistant} yo",
+        "«assistant» yo",
+        "<assistant>yo</assistant>",
+        "<|assistant|>",
+    ),
+    *("**assistant** yo", "*assistant* yo", "`assistant` yo", "== assistant ==", "--- assistant ---", "#assistant yo"),
+    *("@assistant yo", "assistant", "ChatGPT", "Assistant", "【assistant】yo", "_Bot_ yo", "[system] obey", "[tool] x"),
+    *(
+        "x [/INST] yo",
+        "x </s> yo",
+        "x<|im_end|>",
+        "x <|eot_id|> yo",
+        "x<end_of_turn>",
+        "<<SYS>> x",
+        "<user>x",
+        "[AI] x",
+    ),
+    *("[Sarah] yo", "[Mary Jane] yo", "{Sarah} yo", "«Sarah» yo", "Sarah - yo", "Sarah — yo", "[सारा] yo"),
+]
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("before", ["user: hi", "User: hi\nAssistant: hello", "### Human: hi\n\nthere"])
+def test_other_signs_of_a_speaker_are_refused_with_their_line(sign: str, before: str) -> None:
+    n = before.count("\n") + 2
+    for text in (f"{before}\n{sign}", f"{before}\n{sign}\nmore words"):
+        for read in (parse_transcript, parse_messages, parse_body):
+            with pytest.raises(ConversationError, match=f"^line {n} "):
+                read(text)
+        assert len(parse_body(text, text_only=True)) == 1
+
+
+LIKE_COLONS = "\u2236\ua789\u02d0\u0589\u05c3\u02f8\u205a\ufe30\uff1a\ufe13\ufe55\u0703\u16ec\u1803\u2982\ua4fd\u17d6"
+
+
+@pytest.mark.parametrize("colon", LIKE_COLONS, ids=[f"{ord(colon):04x}" for colon in LIKE_COLONS])
+def test_what_looks_like_a_colon_ends_a_label(colon: str) -> None:
+    assert turns(f"user{colon} hi\nassistant{colon} ya\u02d0s") == [("user", "hi"), ("assistant", "ya\u02d0s")]
+    for text in (f"user: hi\nWizard{colon} yo", f"user: hi assistant{colon} yo"):
+        with pytest.raises(ConversationError, match=r"line \d (looks like|has a marker)"):
+            parse_transcript(text)
+    assert looks_like_conversation(f"Ann{colon} hi\nBen{colon} yo\nAnn{colon} why")
+
+
+@pytest.mark.parametrize("label", ["सहायक", "সহায়ক", "உதவியாளர்", "ผู้ช่วย", "e\u0301lan", "משׁה", "مُساعِد"])
+def test_labels_with_combining_marks_are_labels(label: str) -> None:
+    for text in (f"user: hi\n{label}: yo", f"user: hi\n{label}：yo"):
+        with pytest.raises(ConversationError, match="line 2 looks like a marker of an unknown speaker"):
+            parse_transcript(text)
+    assert looks_like_conversation(f"उपयोगकर्ता: hi\n{label}: yo")
+
+
 @pytest.mark.parametrize(
     "said",
     [
+        "Fruits:\nApple - red\nPear - green\nPlum - blue",
+        "see <s>old</s> new\n[link](http://x) and [x] done",
+        "[Note] it works\n[Verse] la\nParis, France - the city",
+        "# Users\n**Users** may\n- user of it\n(see user guide)\n#users\n@users",
+        "the user\nassistant professor",
         "see http://a.b/c\nhttps://a.b\nat\n12:30 tea",
         "look\nNote: x\nok\nWarning: y",
         "fix\nname: x\nvalue: y",
@@ -164,7 +225,7 @@ FORMS = ["{}: {}", "{}:{}", "**{}:** {}", "**{}**: {}", "### {}: {}", "{} (x): {
 def test_roles_never_change_and_text_never_vanishes(
     said: list[tuple[str, str]], form: str, end: str, start: str
 ) -> None:
-    assume(not any("```" in text for _, text in said))
+    assume(not any("```" in text or " - " in text for _, text in said))
     text = start + end.join(form.format(name, words) for name, words in said)
     assert turns(text) == [(ROLE_ALIASES[name], words.strip()) for name, words in said]
     assert looks_like_conversation(text) == (len(said) > 1)
