@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 
 from guard_magic.characters import is_blank
+from guard_magic.conversations.cells import no_json, refuse_data
 from guard_magic.conversations.chat_templates import holds_template, read_template
 from guard_magic.conversations.contradictions import check_order
 from guard_magic.conversations.dialogues import find_dialogue
@@ -264,6 +265,8 @@ def with_text_hint(hint: str) -> str:
 def _parse_body(text: str) -> list[Conversation]:
     turns = _try_turns(text)
     if turns is not None:
+        if len(turns) == 1:
+            refuse_data(text)
         return [turns]
     if begins_like_literal(text) and text.lstrip("\ufeff\u200b\u2060 \t\r\n")[0] != "(":
         return _parse_json_body(text)
@@ -276,12 +279,12 @@ def _parse_body(text: str) -> list[Conversation]:
 def _parse_json_body(text: str) -> list[Conversation]:
     try:
         whole = read_literal(text)
-    except ConversationError:
+    except ConversationError as error:
         lines = [line for line in text.split("\n") if not is_blank(line)]
         if not _has_keys(text, 1):
             _refuse_dialogue(text)
         if len(lines) < 2 or not all(begins_like_literal(line) for line in lines):
-            raise
+            raise no_json(text, error) from None
         return [parse_messages(line) for line in lines]
     if isinstance(whole, list) and whole and all(isinstance(item, list) for item in whole):
         return [parse_messages(item) for item in whole]

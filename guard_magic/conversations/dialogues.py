@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from guard_magic.characters import is_blank
 from guard_magic.conversations.line_heads import STAMPED_NAME, OddHead, fold_colons, lines_of, read_odd_head
 from guard_magic.conversations.role_names import PEOPLE, ROLE_ALIASES
-from guard_magic.conversations.speakers import could_be_speaker, is_datum, names_role, words_of
+from guard_magic.conversations.speakers import could_be_speaker, is_datum, names_role, split, words_of
 from guard_magic.conversations.transcripts import inner_markers
 
 __all__ = ["Dialogue", "find_dialogue"]
@@ -29,6 +29,12 @@ _NEAR_ROLE = re.compile(
 _BOTH = "user|human|customer|prompter|assistant|chatbot|bot|agent|ai|gpt|chatgpt"
 _SIGNED = re.compile(rf"(?im)(?:^[ \t]*|[<\[\"'(=])({_BOTH})[\"'>\])]{{0,2}}[ \t]?(?:[=,:>|\])]|(?<=[>\])])[ \t])")
 _SHOUTED = re.compile(rf"(?m)^({_BOTH.upper()})\b")
+_EXAMPLES = split(
+    "text label sentiment review tweet headline premise hypothesis sentence paraphrase word phrase passage english "
+    "french german spanish italian portuguese dutch russian chinese japanese korean arabic hindi latin greek turkish "
+    "polish englisch deutsch französisch spanisch anglais français allemand espagnol inglés español francés alemán "
+)
+"""Words ahead of the lines of examples; what may be the answer of a model (output, answer) is not among them."""
 _UNLISTED = re.compile(r"[\s@<\[(]*\Z")
 _CLOCK = re.compile(r"\d:\d\d")
 _CANDIDATE = re.compile(r"[^\n]{0,80}?(?:[:>\t\uff1a]|\s[-–—|]\s|[|;=]\s)|[^\n]{0,30}\Z")
@@ -105,7 +111,8 @@ def _by_roles(heads: list[OddHead]) -> Dialogue | None:
         return Dialogue("a transcript whose first words are no marker, or whose markers are written otherwise", True)
     named = [head for head in heads if _names_role(head)]
     others = {head.name.lower() for head in heads if head.sep == ":" and could_be_speaker(head.name)}
-    if named and len(others | {head.name.lower() for head in named}) > 1:
+    sides = {head.name.lower() for head in named}
+    if named and len(others | sides) > 1 and not (len(sides) == 1 and _are_settings(heads)):
         return Dialogue("a transcript with speakers of other names", False)
     first = heads[0] if heads else None
     if first is None or first not in named:
@@ -114,6 +121,12 @@ def _by_roles(heads: list[OddHead]) -> Dialogue | None:
         return Dialogue(f"a turn of {first.name}", False)
     is_assistants = ROLE_ALIASES[first.name.lower()] != "user" and first.sep in (":", ">")
     return Dialogue(f"a turn of {first.name}, written as no marker is", True) if is_assistants else None
+
+
+def _are_settings(heads: list[OddHead]) -> bool:
+    """Say whether these are keys with values, as in YAML: written small, and behind each at most one word."""
+    labels = [head for head in heads if head.sep == ":"]
+    return len(labels) > 2 and all(head.name.islower() and len(head.rest.split()) < 2 for head in labels)
 
 
 _SURE = (":", ">", ">>", ">>>", "\t", "->", "=>", "")
@@ -131,11 +144,19 @@ def _by_names(heads: list[OddHead], n_lines: int) -> Dialogue | None:
     if {"q", "a"} <= names or {"question", "answer"} <= names:
         return Dialogue("a question with its answer", False)
     spoken = [head for head in signs if could_be_speaker(head.name) and not is_blank(head.rest)]
+    spoken = [head for head in spoken if head.name.lower() not in _EXAMPLES]
+    if _are_options([head.name.lower() for head in spoken]):
+        return None
     times = Counter(head.name for head in spoken if not is_datum(head.rest))
     n_listed = sum(not _UNLISTED.match(head.before) for head in spoken)
     if len(times) > 1 and (max(times.values()) > 1 or (times.total() == n_lines and not n_listed)):
         return Dialogue("a conversation of several people", False)
     return None
+
+
+def _are_options(names: list[str]) -> bool:
+    """Say whether labels are the letters of a multiple choice: a, b, c, each once."""
+    return len(names) > 1 and names == list("abcdefghij"[: len(names)])
 
 
 def _by_inner_markers(text: str) -> Dialogue | None:

@@ -126,6 +126,14 @@ def test_what_may_be_a_conversation_is_told_and_read_whole(name: str) -> None:
         "At 10:00 we met, at 11:00 we left.",
         '{"name": "x"}',
         "[bread] recipe?",
+        "services:\n  db:\n    image: postgres\n    user: root\n    ports:\n      - 80:80",
+        "host: x\nuser: root\npassword: y",
+        "[user]\nname = Bob\nemail = b@x",
+        "Which?\nA: red\nB: blue\nC: green",
+        "A: red\nB: blue",
+        "Text: I love it\nLabel: positive\nText: I hate it\nLabel:",
+        "English: dog\nFrench: chien\nEnglish: cat\nFrench:",
+        "Review: bad\nSentiment: negative\nReview: good\nSentiment:",
     ],
 )
 def test_what_people_write_is_not_taken_for_a_conversation(text: str) -> None:
@@ -143,6 +151,36 @@ def test_what_people_write_is_not_taken_for_a_conversation(text: str) -> None:
 def test_headings_are_not_speakers(said: str) -> None:
     [found] = parse_body(f"User: why?\nAssistant: Because\n{said}\nok")
     assert found.messages[1].content == f"Because\n{said}\nok"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("Customer: Acme\nInvoice: 123", "Customer: Acme\nInvoice: 123\nTotal: 5", "user: postgres\npassword: x"),
+        *(
+            "user: postgres\npassword: hunter2\nhost: localhost",
+            "agent: Smith\nphone: 555",
+            "user: root\nshell: /bin/sh",
+        ),
+    ],
+)
+def test_keys_with_values_are_no_turn_of_one_speaker(body: str) -> None:
+    with pytest.raises(ConversationError) as caught:
+        parse_body(body)
+    assert "--text" in caught.value.message + caught.value.hint
+    [found] = parse_body(body, text_only=True)
+    assert [(m.role, m.content) for m in found.messages] == [("user", body)]
+
+
+@pytest.mark.parametrize(
+    "body", ["{bread] recipe", "[bread] recipe?", "{x} how do I", "[user]\nname = Bob", "[tea\nyes"]
+)
+def test_what_only_begins_like_json_names_the_option_first(body: str) -> None:
+    with pytest.raises(ConversationError, match=r"^--text takes this cell as one user message") as caught:
+        parse_body(body)
+    assert "broken JSON" in caught.value.message
+    with pytest.raises(ConversationError, match=r"^(?!--text)"):
+        parse_body(f'[{{"role": "user" {body}')
 
 
 words = st.text(st.sampled_from("abcdefgh XYZ"), min_size=1, max_size=20).map(lambda text: f"w{text}w")
