@@ -23,7 +23,8 @@ BREAK = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _COLON = re.compile(r"[:\uff1a\ufe13\ufe55]")
 _LIKE_COLON = regex.compile(
     "[\u02f8\u0589\u05c3\u0703\u0704\u1361\u1365\u16ec\u1803\u1809\u17d6\u205a"
-    "\u2236\u2982\ua6f4\ua789\ufe30\ufe13\ufe55]|[\u02d0\ua4fd](?!\\w)"
+    "\u2236\u2982\ua6f4\ua789\ufe30\ufe13\ufe55]"
+    "|[\u02d0\ua4fd](?!\\w)"
 )
 """What a reader takes for a colon; two of them are letters, and colons where no letter follows."""
 _CLOSING_BOLD = re.compile(r"[^\S\n]?(?:\*\*|__)")
