@@ -313,7 +313,7 @@ def test_a_label_that_is_refused_is_not_drawn_as_stored(
     selected(widget).click()
     page.keyboard.press("s")
     wait_until(lambda: place(widget) == "2 of 300" and not pending(widget), "on to the next")
-    assert kept(lab, "refused") == [("safe", None)]
+    wait_until(lambda: kept(lab, "refused") == [("safe", None)], "and the file has it")
     trouble, first = widget.locator(".gmr-trouble"), widget.locator(".gmr-row[aria-posinset='1']")
     second = widget.locator(".gmr-row[aria-posinset='2']")
     with closing(sqlite3.connect(lab.root / "refused.sqlite", isolation_level=None)) as other:
@@ -344,7 +344,7 @@ def test_a_label_that_is_refused_is_not_drawn_as_stored(
         trouble.get_by_text("locked by another program").wait_for()
         wait_until(lambda: first.get_attribute("data-label") == "safe", "the row has the label that is stored")
         other.execute("ROLLBACK")
-    assert kept(lab, "refused") == [("safe", None)]
+    wait_until(lambda: kept(lab, "refused") == [("safe", None)], "and the file has it")
     second.click()
     wait_until(lambda: widget.locator(".gmr-note").input_value() == "not to be lost", "the note is still there")
     page.keyboard.press("n")
@@ -352,10 +352,10 @@ def test_a_label_that_is_refused_is_not_drawn_as_stored(
     page.keyboard.press("Enter")
     # The page first: who reads the file meanwhile may lock it for longer than this kernel waits.
     wait_until(lambda: "✎" in second.inner_text() and not pending(widget), "and is kept when it can be")
-    assert noted(lab, "refused") == [("not to be lost", False)]
+    wait_until(lambda: noted(lab, "refused") == [("not to be lost", False)], "and the file has it")
     page.keyboard.press("s")
     wait_until(lambda: second.get_attribute("data-label") == "safe" and not pending(widget), "labels are drawn again")
-    assert kept(lab, "refused") == [("safe", None)] * 2
+    wait_until(lambda: kept(lab, "refused") == [("safe", None)] * 2, "and the file has it")
     wait_until(trouble.is_hidden, "and all is well")
     assert not watched.troubles
 
