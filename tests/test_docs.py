@@ -18,8 +18,6 @@ WITH_CODE = [path for path in RUN if path.name != "files.md" and documents.block
 N_NOT_RUN = 4
 """Blocks that no test runs, each with its reason above it: hub models, a GPU, JupyterLab."""
 LONGEST = 120
-LONG_YET = ("files.md",)
-"""Pages whose lines are still to be wrapped: this one is being rewritten."""
 LOGS = ("LOG.md", "CHANGELOG.md", "files.md")
 NO_MACHINE = re.compile(r"(?<![\w.~])/(home|work|root|Users|tmp|mnt|opt)/|\bC:\\")
 
@@ -162,7 +160,7 @@ def test_the_workflow_runs_what_is_there_and_the_forms_can_be_read() -> None:
     assert [repo["repo"] for repo in hooks] == ["local"]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in LONG_YET], ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_lines_are_short(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     plain = [line for line in lines if not line.startswith("|") and not re.search(r"\]\([^)]{60,}\)|https://", line)]

@@ -29,6 +29,7 @@ __all__ = [
     "warn_not_rechecked",
     "warn_read",
     "warn_read_as_text",
+    "warn_replaced",
     "warn_unscored",
 ]
 
@@ -139,6 +140,15 @@ def warn_kept(names: Sequence[str]) -> None:
         warn_caller(
             f"columns {', '.join(map(repr, names))} are kept as the table's own: if they are an earlier call's, they "
             "say nothing about the new verdicts (drop them, or ask for them with extras= and overwrite=True)"
+        )
+
+
+def warn_replaced(what: str) -> None:
+    """Say once which values of another session are replaced by other ones: the table passed in still has them."""
+    if what:
+        warn_caller(
+            f"{what} of another session are replaced in the new table: if somebody set them by hand, keep them under "
+            "another name first (df.rename(columns=…)), or pass prefix=; the table that was passed still has them"
         )
 
 

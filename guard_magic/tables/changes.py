@@ -11,13 +11,15 @@ import pandas as pd
 
 from guard_magic.errors import shorten
 from guard_magic.scoring.written import Written
-from guard_magic.tables.restoring import TOLERANCE, as_floats
+from guard_magic.tables.restoring import TOLERANCE, as_floats, restored_verdicts
 from guard_magic.verdict import COLUMNS, SAFE
 
-__all__ = ["changed_by_hand"]
+__all__ = ["changed_by_hand", "replaced_values"]
 
 _DECIMALS = 5
 """Scores that all have no more decimals than this were rounded by somebody."""
+_AS_ROUNDED = 0.01
+"""Scores that a file keeps with two decimals are off by less; those of other number formats too."""
 
 
 def changed_by_hand(
@@ -55,6 +57,40 @@ def changed_by_hand(
     if strange.any():
         return _row(int(np.flatnonzero(strange)[0]), scores, category, errors, "was not written so by this session")
     return "" if pairs.all() else _against_itself(scores, category, hazards)
+
+
+def replaced_values(frame: pd.DataFrame, columns: pd.DataFrame, prefix: str, written: Written) -> str:
+    """Say which values of an earlier call are about to be replaced by other ones, "" for none.
+
+    Values that this session wrote are its own to replace. Of another session's it is not known what gave them: another
+    guard, an earlier threshold, or somebody's hand.
+
+    Parameters
+    ----------
+    frame
+        The table, whose three columns are known to be an earlier call's.
+    columns
+        The new ones, as many rows.
+    prefix
+        What is put before the names of both.
+    written
+        What this session wrote.
+    """
+    old = restored_verdicts(frame, prefix, written=written)
+    if old is None:
+        return ""
+    score, category = (prefix + name for name in COLUMNS[:2])
+    before, after = as_floats(old[score].array), as_floats(columns[score].array)
+    strange = old[score].notna().to_numpy() & ~written.known_rows(COLUMNS[1], old[score], old[category])
+    moved = strange & ~(np.abs(before - after) <= _AS_ROUNDED)
+    said = [old[category].astype(object).to_numpy(), columns[category].astype(object).to_numpy()]
+    judged = strange & ~moved & np.array([one != other for one, other in zip(*said, strict=True)], dtype=bool)
+    parts = [f"{n:,} scores" for n in [int(moved.sum())] if n] + [f"{n:,} categories" for n in [int(judged.sum())] if n]
+    if not parts:
+        return ""
+    row = int(np.flatnonzero(moved | judged)[0])
+    now = f"{said[1][row]!r} beside {after[row]:.3g}" if not np.isnan(after[row]) else "not scored"
+    return f"{' and '.join(parts)} (row {row}: {said[0][row]!r} beside {before[row]:.3g}, now {now})"
 
 
 def _rounded(scores: pd.Series) -> str:

@@ -17,14 +17,16 @@ from guard_magic.conversations.conversation import Conversation, Role
 from guard_magic.conversations.rows import Row
 from guard_magic.errors import shorten
 from guard_magic.policy import Policy
-from guard_magic.scoring.notices import warn_kept, warn_read, warn_read_as_text
+from guard_magic.scoring.notices import warn_kept, warn_read, warn_read_as_text, warn_replaced
 from guard_magic.scoring.scored_by import ScoredBy
 from guard_magic.scoring.written import Written
 from guard_magic.tables.attach import attach_verdicts, check_free, doubtful_columns
 from guard_magic.tables.by_conversation import TurnTable, holds_messages, read_frame, read_series, read_turns
 from guard_magic.tables.by_message import LongTable, read_long, read_long_turns
+from guard_magic.tables.changes import replaced_values
 from guard_magic.tables.column_plan import ColumnPlan, remarks_on
 from guard_magic.tables.columns import column_of, count_conversations
+from guard_magic.tables.passed_over import level_remarks
 from guard_magic.verdict import Verdicts, column_names
 
 __all__ = ["ConversationTurns", "Conversations", "Form", "MessageTurns", "Messages", "NewColumns", "Read", "SeriesOf"]
@@ -61,6 +63,9 @@ class NewColumns:
 
     def attach(self, frame: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
         """Put the columns behind those of a frame."""
+        if not self.overwrite:
+            columns = verdicts.to_frame(prefix=self.prefix)
+            warn_replaced(replaced_values(frame, columns, self.prefix, self.written))
         how = {"extras": self.extras, "prefix": self.prefix, "overwrite": self.overwrite, "written": self.written}
         return attach_verdicts(frame, verdicts, by=self.by, **how)  # type: ignore[arg-type]
 
@@ -243,4 +248,5 @@ def _say_how_read(frame: pd.DataFrame, plan: ColumnPlan) -> None:
 
 def _say_how_series_is_read(series: pd.Series) -> None:
     if not holds_messages(series):
+        warn_read(level_remarks(series.index))
         warn_read_as_text(count_conversations(series), len(series), "the Series")

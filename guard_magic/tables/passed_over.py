@@ -21,9 +21,9 @@ from guard_magic.tables.said import (
     says_something,
     start_instructed,
 )
-from guard_magic.tables.speakers import Speakers, as_roles, speaker_columns
+from guard_magic.tables.speakers import Speakers, as_roles, speaker_columns, speaker_levels
 
-__all__ = ["call_of", "refuse_passed_over", "remarks_on_columns"]
+__all__ = ["call_of", "level_remarks", "refuse_passed_over", "remarks_on_columns"]
 
 Columns = tuple[object, ...]
 
@@ -39,6 +39,7 @@ def refuse_passed_over(frame: pd.DataFrame, kind: str, columns: Columns) -> None
         For two readings, with the calls to write for each.
     """
     _refuse_speakers(frame, kind, columns)
+    _refuse_levels(frame, kind, columns)
     _refuse_answers(frame, kind, columns)
     _refuse_contexts(frame, kind, columns)
     _refuse_conversations(frame, kind, columns)
@@ -46,7 +47,7 @@ def refuse_passed_over(frame: pd.DataFrame, kind: str, columns: Columns) -> None
 
 def remarks_on_columns(frame: pd.DataFrame, kind: str, columns: Columns, is_named: bool) -> list[str]:
     """Return what is to be said once of columns that a reading passes over, where that may be harmless."""
-    said: list[str] = []
+    said = level_remarks(frame.index) if kind in ("text", "prompt") else []
     for name, found in _speakers(frame, kind, columns).items():
         if found.is_certain:
             said.append(
@@ -106,6 +107,26 @@ def _refuse_speakers(frame: pd.DataFrame, kind: str, columns: Columns) -> None:
                 hint=f"{_long_call(frame, name, found, said)} reads conversations; {call_of(kind, columns)} takes each "
                 f"{said!r} as a user message.",
             )
+
+
+def _refuse_levels(frame: pd.DataFrame, kind: str, columns: Columns) -> None:
+    """Refuse where the index says that some rows are not the user's: it is not looked at as a column is."""
+    for name, found in speaker_levels(frame.index).items() if kind in ("text", "prompt") else ():
+        raise ColumnError(
+            f"two readings: each row of {columns[0]!r} is a user message, or the index ({name!r}) says who said it "
+            f"({_counts(found)})",
+            hint="df.reset_index() makes it a column, by which conversations are read; "
+            f"{call_of(kind, columns)} takes each {columns[0]!r} as a user message.",
+        )
+
+
+def level_remarks(index: pd.Index) -> list[str]:
+    """Return what is to be said where the index says who spoke and each row is read as a user message all the same."""
+    return [
+        f"{found.n_others:,} of {len(index):,} rows are not the user's by the index ({name!r}: {_counts(found)}), and "
+        "are read as user messages all the same: reset_index() makes it a column"
+        for name, found in speaker_levels(index).items()
+    ]
 
 
 def _long_call(frame: pd.DataFrame, name: str, found: Speakers, said: object) -> str:

@@ -23,7 +23,7 @@ from guard_magic.conversations.role_names import ROLE_ALIASES, Role
 from guard_magic.errors import shorten
 from guard_magic.tables.columns import name_words, sample_of
 
-__all__ = ["Speakers", "as_roles", "fold", "role_of", "speaker_columns", "unknown_roles"]
+__all__ = ["Speakers", "as_roles", "fold", "role_of", "speaker_columns", "speaker_levels", "unknown_roles"]
 
 _MOST_WORDS = 12
 """More different values than this are people, not roles."""
@@ -128,6 +128,16 @@ class Speakers:
     def are_names(self) -> bool:
         """Whether ``role=`` reads the column as it is."""
         return all(map(_is_role, self.counts))
+
+
+def speaker_levels(index: pd.Index) -> dict[str, Speakers]:
+    """Return the levels of an index that say for certain who said each row, by the names that they get as columns."""
+    if isinstance(index, pd.RangeIndex):
+        return {}
+    names = [f"level_{i}" if name is None else name for i, name in enumerate(index.names)]
+    levels = pd.DataFrame({i: pd.Series(index.get_level_values(i)) for i in range(index.nlevels)})
+    levels.columns = pd.Index(names, dtype=object)
+    return {name: found for name, found in speaker_columns(levels).items() if found.is_certain}
 
 
 def speaker_columns(frame: pd.DataFrame) -> dict[str, Speakers]:
