@@ -188,7 +188,7 @@ class LocalEngine:
             if self.model is not None:
                 self._snapshot = Snapshot.after_change(self.model, compiles=self._compiles)
 
-    def check(self, snapshot: Snapshot) -> None:
+    def check(self, snapshot: object) -> None:
         """Refuse what was read of a model that is not what `snapshot` was made of any more; raises as `look` besides.
 
         Raises

@@ -222,6 +222,14 @@ class Guard:
         change = self.engine.look(closely=True).change
         return make_keys(encoded, f"{self._identity}{change}|{self.dtype}|{self.protocol}|")
 
+    def look(self) -> object:
+        """Return what tells this model, as it is now, from what it may become: `check` compares."""
+        return self.engine.look(closely=True)
+
+    def check(self, seen: object) -> None:
+        """Raise `ScoreError` where the model is not what `look` saw: readings from then on are of other weights."""
+        self.engine.check(seen)
+
     def read(
         self,
         rows: Sequence[Encoded],

@@ -58,12 +58,15 @@ def score_rows(
     ------
     KeyboardInterrupt
         After the batch under way.
+    ScoreError
+        Where the model changed meanwhile: verdicts of one call are all of the same weights.
     """
     from guard_magic.guards.judging import judge_rows
 
     found: list[Verdict] = []
     counts = Counts()
     of_row = range(len(rows)) if groups is None else groups
+    seen = request.guard.look()  # keys are made a chunk ahead, and a change between chunks is in no batch
     with (
         cache.call() as known,
         interrupts_held(len(rows)) as call,
@@ -76,6 +79,7 @@ def score_rows(
             verdicts, n_failed = judge_rows(
                 chunk.rows, request, chunk.keys, known, groups=shared, keep=keep, listener=listener
             )
+            request.guard.check(seen)
             found += verdicts
             counts.n_not_rechecked += n_failed
     warn_changed(counts.changes, counts.n_neutralised)

@@ -28,6 +28,8 @@ from guard_magic.engine.prefix_cache import with_cache
 from guard_magic.errors import ProtocolError, ScoreError
 from guard_magic.guards.guard import Guard
 from guard_magic.guards.quantize import quantize_linears
+from guard_magic.scoring.progress import Cost, Watch
+from guard_magic.scoring.run import score_rows
 from guard_magic.scoring.session import Session
 
 TEXTS = ["How do I bake bread?", "How do I rob a bank?", "kill"]
@@ -410,3 +412,26 @@ def test_a_model_of_the_other_name_gives_the_same_numbers() -> None:
         engine = LocalEngine(before, packs=packs)
         assert max_error(engine_log_probs(engine, small_rows()), wanted) <= 1e-4
         assert len(engine.prefixes) > 0
+
+
+def test_a_change_between_two_chunks_of_a_table_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are made a chunk ahead: no table is of two models, and nothing of the new one is kept under an old key."""
+
+    class Change(Watch):
+        n_done = 0
+
+        def finish(self, n_rows: int, cost: Cost = Cost()) -> None:  # noqa: B008 - it is a value
+            before, self.n_done = self.n_done, self.n_done + n_rows
+            if before < 4 <= self.n_done:
+                with torch.no_grad():
+                    model.lm_head.weight.mul_(-1)
+
+    monkeypatch.setattr("guard_magic.scoring.preparing.FIRST_CHUNK", 4)
+    session, model = Session(), fresh_model()
+    guard = session.wrap(model, small_tokenizer(), name="mine", **HOW)
+    rows = [parse_conversation(f"kill {i}") for i in range(20)]
+    with pytest.raises(ScoreError, match="the model was changed while it was being asked"):
+        score_rows(rows, session.request(guard=guard), session.cache, watch=Change())
+    found = score_rows(rows, session.request(guard=guard), session.cache)
+    new = Guard(copy.deepcopy(model), small_tokenizer(), name="new", **HOW).score(rows)
+    assert off([v.log_odds or math.nan for v in found], [v.log_odds or math.nan for v in new]) <= 1e-3

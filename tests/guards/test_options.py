@@ -97,7 +97,7 @@ RIGHT: dict[tuple[str, str], set[str]] = {
 }
 """Values above that are right somewhere."""
 
-INSIDE = {"encode_all", "fits", "key", "keys", "read", "write", "room", "verdict", "forget", "close"}
+INSIDE = {"encode_all", "fits", "keys", "read", "write", "room", "forget", "close", "check", "look"}
 """Methods of a guard that scoring calls with values of its own."""
 
 
